@@ -1,0 +1,8 @@
+//! The C ABI: guard, check, convert, call, convert back. No logic lives here.
+//!
+//! Every exported function's doc comment carries a line `Compat: works`,
+//! `Compat: partial: what lacks` or `Compat: missing`, and a line
+//! `Shown by: FILE[, FILE]` naming the tests; `scripts/compat` makes
+//! docs/compat.md of them.
+
+pub(crate) mod guard;
