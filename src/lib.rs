@@ -9,6 +9,7 @@ pub mod channels;
 pub mod chardev;
 pub mod config;
 pub mod ffi;
+pub(crate) mod guard;
 pub mod host;
 pub mod link;
 pub mod log;

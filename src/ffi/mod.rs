@@ -4,5 +4,3 @@
 //! `Compat: partial: what lacks` or `Compat: missing`, and a line
 //! `Shown by: FILE[, FILE]` naming the tests; `scripts/compat` makes
 //! docs/compat.md of them.
-
-pub(crate) mod guard;

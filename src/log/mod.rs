@@ -33,8 +33,7 @@ pub fn wanted(level: Level) -> bool {
     static VERBOSE: OnceLock<bool> = OnceLock::new();
     level == Level::Warning
         || *VERBOSE.get_or_init(|| {
-            std::env::var("G_MESSAGES_DEBUG")
-                .is_ok_and(|domains| names_our_domain(&domains))
+            std::env::var("G_MESSAGES_DEBUG").is_ok_and(|domains| names_our_domain(&domains))
         })
 }
 
