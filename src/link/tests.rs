@@ -60,6 +60,7 @@ impl Policy for Server {
     }
 
     fn check_ticket(&self, password: &[u8], now: Instant) -> Result<(), TicketRefusal> {
+        assert!(self.ticketing(), "the password is not asked for");
         self.ticketing.check(password, now)
     }
 }
