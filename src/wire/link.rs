@@ -341,7 +341,7 @@ impl FromIterator<u32> for CapSet {
 
 impl fmt::Debug for CapSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CapSet({:#x?})", self.0)
+        write!(f, "CapSet({:x?})", self.0)
     }
 }
 
