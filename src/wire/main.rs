@@ -2,9 +2,6 @@
 
 use super::common::Malformed;
 
-/// Channel type number of the main channel.
-pub const CHANNEL: u8 = 1;
-
 /// Main channel capabilities, by bit number.
 pub mod capability {
     /// The peer understands NAME and UUID.
