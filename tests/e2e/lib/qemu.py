@@ -1,12 +1,14 @@
 """Starts an unmodified qemu-system-x86_64 on a chosen SPICE server library."""
 
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 from .guest import Guest, make_guest
+from .process import end_with_parent
 from .qmp import Qmp
 from .waiting import Timeout
 
@@ -100,6 +102,7 @@ class Qemu:
             stdout=self._stderr,
             stderr=self._stderr,
             pass_fds=[sock.fileno() for sock in theirs],
+            preexec_fn=end_with_parent,
         )
         self.pid = self.process.pid
         for sock in theirs:
@@ -129,7 +132,7 @@ class Qemu:
             try:
                 self.qmp.command("quit", seconds=seconds)
             except Timeout:
-                pass # the monitor may be gone before the answer was read
+                pass  # the monitor may be gone before the answer was read
         try:
             return self.wait_exit(seconds)
         finally:
@@ -150,9 +153,7 @@ class Qemu:
         if self.guest:
             self.guest.close()
         self._stderr.close()
-        for entry in self.directory.iterdir():
-            entry.unlink()
-        self.directory.rmdir()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def mapped_files(pid, part):
