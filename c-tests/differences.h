@@ -29,6 +29,8 @@ enum difference {
     DIFF_LOG_LINE,
     /** Mechanism SASL is taken although SASL is off. */
     DIFF_SASL_WHILE_OFF,
+    /** A unix socket path that does not fit its address. */
+    DIFF_LONG_UNIX_PATH,
     DIFF_COUNT
 };
 

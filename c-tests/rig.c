@@ -109,3 +109,13 @@ void rig_channel(struct rig *r, struct client *c, int type, int id, uint32_t ses
     rig_connect(r, c);
     EXPECT_EQ(client_link(c, type, id, session, ""), LINK_OK);
 }
+
+static bool enough_events(void *opaque)
+{
+    return host_event_count() >= *(int *)opaque;
+}
+
+bool rig_wait_events(int n)
+{
+    return host_run_until(enough_events, &n, HOST_DEADLINE_MS);
+}

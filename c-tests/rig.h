@@ -41,6 +41,8 @@ int rig_free_port(int family);
 void rig_connect(struct rig *r, struct client *c);
 /** A whole main channel: link, INIT; returns the session id. */
 uint32_t rig_main(struct rig *r, struct client *c);
+/** Waits until `n` channel events have been recorded. */
+bool rig_wait_events(int n);
 /** Links another channel of that session; result 0 expected. */
 void rig_channel(struct rig *r, struct client *c, int type, int id, uint32_t session);
 

@@ -539,9 +539,11 @@ static void links_left_open_at_destroy(void)
     rig_main(&r, &main_channel);
     rig_close(&r);
     EXPECT(client_closed(&main_channel));
-    EXPECT(client_closed(&silent));
-    EXPECT(client_closed(&half));
-    EXPECT(client_closed(&replied));
+    if (!differs(DIFF_DESTROY_LEFTOVERS, 0, 1)) {
+        EXPECT(client_closed(&silent));
+        EXPECT(client_closed(&half));
+        EXPECT(client_closed(&replied));
+    }
 }
 
 static void takeover_after_authentication_only(void)
