@@ -47,7 +47,7 @@ def echo(bench, data, **options):
     vm = bench.vm
     client = connect(bench)
     size = data.stat().st_size
-    background(vm, f"exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; sha256sum </tmp/in; "
+    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; sha256sum </tmp/in; "
                    "cat /tmp/in >&3")
     channel = client.port_named(PORT, opened=True)
     client.send(channel, data)
@@ -83,7 +83,7 @@ def echo_through_second_port(bench):
     client = connect(bench)
     vm.guest.sh(f"""
         for name in {PORT} {SECOND}; do
-            {{ exec 3<>/dev/virtio-ports/$name; head -c {MIB} <&3 >/tmp/in.$name
+            {{ wait_host $name; exec 3<>/dev/virtio-ports/$name; head -c {MIB} <&3 >/tmp/in.$name
                cat /tmp/in.$name >&3; }} >/dev/null 2>&1 &
         done""")
     sent = {}
@@ -138,7 +138,7 @@ def break_from_client(bench):
     """A BREAK does nothing to a virtio port, and it must do no harm."""
     vm = bench.vm
     client = connect(bench)
-    background(vm, f"exec 3<>{DEVICE}; head -c 6 <&3")
+    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c 6 <&3")
     channel = client.port_named(PORT, opened=True)
     data = bench.logs / "three"
     data.write_bytes(b"abc")
@@ -167,6 +167,18 @@ def written_before_a_client_comes(bench):
     assert wait_job(vm) == "thanks"
 
 
+def stalled(vm, progress):
+    """Waits until what `progress` prints in the guest does not change any more."""
+    seen = []
+
+    def settled():
+        seen.append(vm.guest.sh(f"{progress}; usleep 300000"))
+        return len(seen) > 1 and seen[-1] == seen[-2] not in ("", "0")
+
+    wait_until(settled, 30, "the guest to stop writing")
+    return seen[-1]
+
+
 def numbered(first, count):
     """Lines of 8 bytes, each naming its own position."""
     return b"".join(b"%07d\n" % n for n in range(first, first + count))
@@ -179,16 +191,18 @@ def client_lost_while_the_guest_writes(bench):
     their way to the first (1 MiB in the library, and the socket's buffers)."""
     bench.expect_stderr(GONE)
     vm = bench.vm
-    lines = 2 * MIB
+    lines = 3 * MIB
     size = lines * 8
     data = bench.logs / "numbers"
     data.write_bytes(numbered(0, lines))
-    background(vm, f"exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/numbers; cat /tmp/numbers >&3; "
-                   "read answer <&3")
+    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/numbers; "
+                   f"tee /tmp/written </tmp/numbers >&3; wait_host {PORT}; read answer <&3")
     first = connect(bench)
     channel = first.port_named(PORT, opened=True)
     first.send(channel, data)
     first.wait_received(channel, MIB)
+    first.pause()  # the sockets fill, the guest has to wait
+    stalled(vm, "stat -c %s /tmp/written")
     first.kill()
     total, path = first.received(channel)
     with open(path, "rb") as file:
@@ -265,17 +279,10 @@ def guest_waits_for_a_paused_client(bench):
     channel = client.port_named(PORT)
     client.pause()
     background(vm, f"exec 3<>{DEVICE}; head -c {size} /dev/urandom | tee /tmp/sent >&3")
-    written = -1
-
-    def settled():
-        nonlocal written
-        before, written = written, int(vm.guest.sh("stat -c %s /tmp/sent; usleep 300000"))
-        return before == written > 0
-
-    wait_until(settled, 30, "the guest to stop writing")
+    written = int(stalled(vm, "stat -c %s /tmp/sent"))
     assert written < size, "the guest could write everything to a client that reads nothing"
     client.resume()
     path = client.wait_received(channel, size)
     wait_job(vm)
     assert sha256_file(path) == vm.guest.sha256("/tmp/sent")
-    vm.guest.sh("rm -f /tmp/sent /tmp/in /tmp/numbers /tmp/early")
+    vm.guest.sh("rm -f /tmp/sent /tmp/in /tmp/numbers /tmp/early /tmp/written")

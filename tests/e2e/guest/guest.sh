@@ -32,3 +32,10 @@ wait_until() {
         usleep 50000
     done
 }
+
+# Waits until the host's end of a virtio port is there. Before that a read of the
+# port is an end of file.
+wait_host() {
+    device=$(readlink "/dev/virtio-ports/$1")
+    wait_until "${2:-10}" grep -q 'host_connected: 1' "/sys/kernel/debug/virtio-ports/${device##*/}"
+}
