@@ -106,10 +106,11 @@ int spice_server_add_interface(SpiceServer *s, SpiceBaseInstance *sin);
  * -1 for an instance that is not there and for kinds that cannot go. */
 int spice_server_remove_interface(SpiceBaseInstance *sin);
 
-/** The guest runs, the guest stands still: devices are read, clients' data
- * delivered, and QXL rings looked at only while it runs. A server whose state
- * nobody told runs. _stop waits for the display workers. */
+/** The guest runs. A server counts as running from spice_server_init() on, but
+ * for displays, whose rings wait for the first of these calls. */
 void spice_server_vm_start(SpiceServer *s);
+/** The guest stands still: char devices are neither read nor written, and no
+ * display command is fetched. Waits for the display workers. */
 void spice_server_vm_stop(SpiceServer *s);
 
 /* How pictures and sound are sent. All of these also at run time. */
