@@ -85,6 +85,12 @@ impl Outbox {
         }
     }
 
+    /// An empty queue that goes on with this one's serials.
+    #[must_use]
+    pub fn like(&self) -> Self {
+        Self { serial: self.serial, ..Self::new(self.form, self.chunk_size) }
+    }
+
     /// Bytes queued, headers included.
     pub fn len(&self) -> usize {
         self.len

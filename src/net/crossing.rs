@@ -58,10 +58,11 @@ pub struct Taken {
 }
 
 impl Crossing {
-    /// Starts with what is already in `outbox`.
-    pub fn new(outbox: Outbox) -> Self {
+    /// Starts with an empty `outbox`; `unsent` bytes queued before moved to the I/O
+    /// thread together with the socket.
+    pub fn new(outbox: Outbox, unsent: usize) -> Self {
         Self {
-            unsent: AtomicUsize::new(outbox.len()),
+            unsent: AtomicUsize::new(unsent),
             outbox: Mutex::new(outbox),
             inbox: Mutex::default(),
             fetch_asked: AtomicBool::new(false),
@@ -142,7 +143,7 @@ mod tests {
     use crate::wire::header::HeaderForm;
 
     fn crossing() -> Crossing {
-        Crossing::new(Outbox::new(HeaderForm::Mini, 1024))
+        Crossing::new(Outbox::new(HeaderForm::Mini, 1024), 0)
     }
 
     fn messages(count: usize, size: usize) -> VecDeque<Message> {

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
 use polling::{Events, Poller};
 use socket2::Socket;
 
@@ -59,6 +60,7 @@ enum Command {
     Fetch(ConnectionId),
     Resume(ConnectionId),
     Close(ConnectionId),
+    CutLinks,
     Stop,
 }
 
@@ -78,7 +80,7 @@ pub struct IoThread {
     wake: Arc<Wake>,
     next_id: Arc<AtomicU64>,
     keys: Arc<KeyStock>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Rouses the main thread, once until it looks.
@@ -86,6 +88,14 @@ pub struct IoThread {
 struct Wake {
     fd: WakeFd,
     raised: AtomicBool,
+}
+
+impl Wake {
+    fn rouse(&self) {
+        if !self.raised.swap(true, Ordering::SeqCst) {
+            self.fd.raise();
+        }
+    }
 }
 
 impl IoThread {
@@ -121,7 +131,7 @@ impl IoThread {
                 .name("spice-io".into())
                 .spawn(move || while !guard("I/O thread", false, || reactor.run()) {})
         })?;
-        Ok(Self { commands, poller, notices, wake, next_id, keys, thread: Some(thread) })
+        Ok(Self { commands, poller, notices, wake, next_id, keys, thread: Mutex::new(Some(thread)) })
     }
 
     /// The descriptor that becomes readable when notices wait.
@@ -134,6 +144,11 @@ impl IoThread {
         self.wake.fd.lower();
         self.wake.raised.store(false, Ordering::SeqCst);
         self.notices.try_iter()
+    }
+
+    /// Makes the main loop look at its own queues soon.
+    pub fn rouse_main(&self) {
+        self.wake.rouse();
     }
 
     /// A fresh name for a connection.
@@ -183,6 +198,22 @@ impl IoThread {
         self.command(Command::Close(id));
     }
 
+    /// Ends every link under way. When passwords come into force, links begun
+    /// without one may hold the shared ticket key.
+    pub fn cut_links(&self) {
+        self.command(Command::CutLinks);
+    }
+
+    /// Ends the threads and closes every socket they have. Notices that were not
+    /// fetched yet still can be.
+    pub fn stop(&self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+        self.keys.stop();
+    }
+
     fn command(&self, command: Command) {
         // Fails only when the thread has ended, and then nothing is left to do.
         if self.commands.send(command).is_ok() {
@@ -193,10 +224,7 @@ impl IoThread {
 
 impl Drop for IoThread {
     fn drop(&mut self) {
-        self.command(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
@@ -267,6 +295,12 @@ impl Thread {
                 self.connections.remove(&id);
                 self.links.remove(&id);
             }
+            Command::CutLinks => {
+                for id in self.links.keys().copied().collect::<Vec<_>>() {
+                    let reason = "passwords have just come into force".to_owned();
+                    self.after_link_step(id, Progress::Close(reason));
+                }
+            }
             Command::Stop => {}
         }
     }
@@ -327,7 +361,7 @@ impl Thread {
                 self.notify(Notice::Connected(id, stream.addresses()));
                 self.begin_link(id, stream, LinkOptions::default());
             }
-            Err(error) => crate::warning!("cannot use an accepted connection: {error}"),
+            Err((_, error)) => crate::warning!("cannot use an accepted connection: {error}"),
         }
     }
 
@@ -366,16 +400,14 @@ impl Thread {
 
     /// Hands out keys to the links that wait for one, in order.
     fn serve_keys(&mut self) {
-        let mut waiting = std::mem::take(&mut self.waiting_for_key).into_iter();
-        while let Some(id) = waiting.next() {
-            let policy = self.policy.snapshot();
+        let policy = self.policy.snapshot();
+        for id in std::mem::take(&mut self.waiting_for_key) {
             let Some(link) = self.links.get_mut(&id) else {
                 continue;
             };
             let Some(key) = self.keys.take(link.wants_fresh_key(&*policy)) else {
                 self.waiting_for_key.push(id);
-                self.waiting_for_key.extend(waiting);
-                return;
+                continue;
             };
             let progress = link.handle_key(key, &*policy, Instant::now());
             self.after_link_step(id, progress);
@@ -454,8 +486,8 @@ impl Thread {
 
     fn notify(&self, notice: Notice) {
         // Fails only when the main thread has let go of us.
-        if self.notices.send(notice).is_ok() && !self.wake.raised.swap(true, Ordering::SeqCst) {
-            self.wake.fd.raise();
+        if self.notices.send(notice).is_ok() {
+            self.wake.rouse();
         }
     }
 }

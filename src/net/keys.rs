@@ -23,7 +23,7 @@ use crate::link::ticket::TicketKey;
 #[derive(Debug)]
 pub struct KeyStock {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl KeyStock {
                 .name("spice-keys".into())
                 .spawn(move || guard("key thread", (), || refill(&theirs, &ready)))
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// A key for one link: fresh, or the shared one when nothing secret will be
@@ -68,6 +68,15 @@ impl KeyStock {
         key
     }
 
+    /// Ends the thread, after the key that it is making.
+    pub fn stop(&self) {
+        self.shared.state.lock().stop = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+
     /// Begins to fill the stock: tickets with a password are to be expected.
     pub fn expect_fresh(&self) {
         self.shared.state.lock().stocking = true;
@@ -77,11 +86,7 @@ impl KeyStock {
 
 impl Drop for KeyStock {
     fn drop(&mut self) {
-        self.shared.state.lock().stop = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
