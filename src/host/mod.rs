@@ -5,3 +5,9 @@
 //! `server`. Each wrapper says which thread may call it.
 
 pub mod abi;
+#[cfg(test)]
+pub(crate) mod fake_qxl;
+pub mod guest_memory;
+pub mod memslot;
+pub mod qxl;
+pub mod thread;
