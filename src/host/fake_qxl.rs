@@ -4,9 +4,9 @@
 //! of QEMU's VGA-like displays, or by a slot of the guest group over that memory.
 
 use super::abi::{
-    QXLCommand, QXLCommandExt, QXLDevInitInfo, QXLDevMemSlot, QXLInstance, QXLInterface, QXLRect,
-    QXLReleaseInfoExt, SPICE_CAPABILITIES_SIZE, SPICE_INTERFACE_QXL, SpiceBaseInstance,
-    SpiceBaseInterface,
+    QXL_CMD_DRAW, QXLCommand, QXLCommandExt, QXLDevInitInfo, QXLDevMemSlot, QXLInstance,
+    QXLInterface, QXLRect, QXLReleaseInfoExt, SPICE_CAPABILITIES_SIZE, SPICE_INTERFACE_QXL,
+    SpiceBaseInstance, SpiceBaseInterface,
 };
 use super::guest_memory::GuestSlot;
 use super::qxl::{DeviceError, QxlDevice};
@@ -21,7 +21,7 @@ use std::time::Duration;
 pub(crate) struct FakeQxl {
     instance: HostCell<QXLInstance>,
     interface: QXLInterface,
-    memory: Box<[u64; MEMORY_WORDS]>,
+    memory: Box<[u64]>,
     record: Mutex<Record>,
     changed: Condvar,
 }
@@ -42,6 +42,7 @@ struct Record {
     events: Vec<String>,
     fetched: usize,
     refuse_notifications: usize,
+    endless: Option<QXLCommandExt>,
 }
 
 const MEMORY_WORDS: usize = 8192;
@@ -99,7 +100,7 @@ impl FakeQxl {
                 st: std::ptr::null_mut(),
             }),
             interface,
-            memory: Box::new([0; MEMORY_WORDS]),
+            memory: vec![0; MEMORY_WORDS].into_boxed_slice(),
             record: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -127,7 +128,7 @@ impl FakeQxl {
     }
 
     /// QEMU's host slot.
-    pub(crate) fn host_slot(&self) -> GuestSlot {
+    pub(crate) fn host_slot() -> GuestSlot {
         let slot = QXLDevMemSlot { virt_end: u64::MAX, ..QXLDevMemSlot::default() };
         // SAFETY: tests pass only addresses of the fake's memory with this group.
         unsafe { GuestSlot::new(slot) }
@@ -192,6 +193,13 @@ impl FakeQxl {
         let cmd = QXLCommand { data: self.address(HOST, offset), type_, padding: 0 };
         self.record.lock().cursor.push_back(QXLCommandExt { cmd, group_id: HOST, flags: 0 });
         self.start() + offset
+    }
+
+    /// From now on an empty display ring yields this draw command again and again.
+    pub(crate) fn draw_endlessly(&self) {
+        let data = self.address(HOST, self.store(&[0; 191]));
+        let cmd = QXLCommand { data, type_: QXL_CMD_DRAW, padding: 0 };
+        self.record.lock().endless = Some(QXLCommandExt { cmd, group_id: HOST, flags: 0 });
     }
 
     /// The next `times` requests for a wakeup are answered with "something is there".
@@ -263,20 +271,20 @@ unsafe extern "C" fn init_info(_: *mut QXLInstance, info: *mut QXLDevInitInfo) {
 }
 
 unsafe extern "C" fn command(qxl: *mut QXLInstance, ext: *mut QXLCommandExt) -> c_int {
-    hand_over(fake(qxl), |record| &mut record.display, ext)
+    hand_over(fake(qxl), |record| record.display.pop_front().or(record.endless), ext)
 }
 
 unsafe extern "C" fn cursor_command(qxl: *mut QXLInstance, ext: *mut QXLCommandExt) -> c_int {
-    hand_over(fake(qxl), |record| &mut record.cursor, ext)
+    hand_over(fake(qxl), |record| record.cursor.pop_front(), ext)
 }
 
 fn hand_over(
     fake: &FakeQxl,
-    ring: impl FnOnce(&mut Record) -> &mut VecDeque<QXLCommandExt>,
+    take: impl FnOnce(&mut Record) -> Option<QXLCommandExt>,
     ext: *mut QXLCommandExt,
 ) -> c_int {
     let mut record = fake.record.lock();
-    let Some(command) = ring(&mut record).pop_front() else { return 0 };
+    let Some(command) = take(&mut record) else { return 0 };
     record.fetched += 1;
     // SAFETY: the library passes its own structure.
     unsafe { ext.write(command) };
