@@ -1,1 +1,9 @@
-//! (being written)
+//! What all channels share, without I/O: cutting a byte stream into messages,
+//! gathering outgoing messages, and finding out whether a client still lives.
+//!
+//! No socket, no thread, no clock: time is a parameter.
+#![forbid(unsafe_code)]
+
+pub mod framing;
+pub mod liveness;
+pub mod outbox;

@@ -1,1 +1,18 @@
-//! (being written)
+//! Sockets and the I/O thread.
+//!
+//! `io_thread` owns the listeners, every link under way and the connections whose
+//! home it is; `endpoint` is what both homes do with an established socket;
+//! `crossing` carries messages between the two threads. Nothing here knows what
+//! a channel says, and nothing here calls the host.
+
+pub mod crossing;
+pub mod endpoint;
+mod io_connection;
+pub mod io_thread;
+pub mod keys;
+pub mod listener;
+mod pending_link;
+pub mod policy;
+pub mod reactor;
+pub mod stream;
+pub mod sys;

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The other devices a host registers: a QXL display, keyboard, mouse, tablet,
+ * sound in and out, migration.
+ *
+ * The QXL device is like QEMU's simple display: memory group 0 holds plain
+ * pointers, one primary surface, a ring of DRAW_COPY commands made from a frame
+ * buffer.  Its callbacks may come from any thread (the library's display worker);
+ * the struct is guarded by a lock and the host's loop is woken after each change.
+ * Use qxl_wait_*() and qxl_count() to look at it.
+ */
+#ifndef DEVICES_H
+#define DEVICES_H
+
+#include <pthread.h>
+#include <spice.h>
+#include <stdbool.h>
+
+enum { QXL_RING = 64, QXL_COOKIES = 256 };
+
+struct qxl_command; /* one command on the ring, with its release info */
+
+struct qxl {
+    QXLInstance sin;
+    bool added;
+    uint32_t ram_size;
+    uint32_t n_surfaces;
+    uint8_t *frame; /**< memory of the primary surface, 32-bit xRGB */
+    uint32_t width, height;
+
+    pthread_mutex_t lock;
+    struct qxl_command *ring[QXL_RING];
+    struct qxl_command *cursor_ring[QXL_RING];
+    unsigned head, tail;               /**< display ring: taken, given */
+    unsigned cursor_head, cursor_tail;
+    int live;             /**< commands allocated and not freed */
+    int fetched;          /**< commands taken by the library */
+    int released;         /**< release_resource calls */
+    int twice;            /**< releases of something already released */
+    int notified;         /**< req_cmd_notification calls that armed it */
+    bool armed;
+    int attached;         /**< attached_worker calls */
+    int init_infos;
+    int compression_levels;
+    int updates;          /**< notify_update calls */
+    int flushes;          /**< flush_resources calls */
+    int area_updates;     /**< update_area_complete calls */
+    int capabilities;     /**< set_client_capabilities calls */
+    uint64_t cookies[QXL_COOKIES];
+    int n_cookies;
+    bool removed;         /**< callbacks are violations from now on */
+};
+
+void qxl_prepare(struct qxl *q, int id);
+/** add_interface, expected to work; then memory slot 0 of group 0 as QEMU makes it. */
+void qxl_add(struct qxl *q, SpiceServer *server);
+/** Slot 0 of group 0: start 0, end ~0, delta 0. */
+void qxl_add_host_slot(struct qxl *q);
+/** Primary surface on fresh memory. */
+void qxl_create_primary(struct qxl *q, uint32_t width, uint32_t height);
+/** The description qxl_create_primary() uses (memory is allocated). */
+QXLDevSurfaceCreate qxl_surface(struct qxl *q, uint32_t width, uint32_t height);
+/** remove_interface when it was added; afterwards every command must be back. */
+void qxl_remove(struct qxl *q);
+
+/** Puts a DRAW_COPY of a rectangle of the frame on the ring; false when full. */
+bool qxl_draw(struct qxl *q, int left, int top, int right, int bottom);
+/** Puts a raw command on the ring. */
+bool qxl_push_raw(struct qxl *q, uint32_t type, uint32_t group);
+/** Puts a cursor SET or MOVE on the cursor ring. */
+bool qxl_cursor(struct qxl *q, uint8_t type, int x, int y);
+
+/** A guarded look at one of the counters. */
+int qxl_count(struct qxl *q, const int *counter);
+/** Waits until `*counter >= n`. */
+bool qxl_wait(struct qxl *q, const int *counter, int n);
+/** How often this cookie was completed. */
+int qxl_completed(struct qxl *q, uint64_t cookie);
+/** Waits until it was completed at least once. */
+bool qxl_wait_cookie(struct qxl *q, uint64_t cookie);
+
+struct inputs {
+    SpiceKbdInstance keyboard;
+    SpiceMouseInstance mouse;
+    SpiceTabletInstance tablet;
+    bool has_keyboard, has_mouse, has_tablet;
+    int width, height; /**< last set_logical_size */
+};
+
+void inputs_prepare(struct inputs *in);
+/** Adds all three. */
+void inputs_add(struct inputs *in, SpiceServer *server);
+/** Removes what is there (keyboard and mouse as newer QEMU does). */
+void inputs_remove(struct inputs *in);
+
+struct audio {
+    SpicePlaybackInstance playback;
+    SpiceRecordInstance record;
+};
+
+void audio_prepare(struct audio *a);
+
+struct migration {
+    SpiceMigrateInstance sin;
+    int connect_completes, end_completes;
+};
+
+void migration_prepare(struct migration *m);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Where the two libraries are known to differ.
+ *
+ * The tests state what this project's library does.  With REFERENCE=debian the
+ * library under test is upstream 0.15.1, and what it does otherwise stands here,
+ * each with its reason, and nowhere else in the tests.
+ */
+#ifndef DIFFERENCES_H
+#define DIFFERENCES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum difference {
+    /** Capability word of the main channel in the link reply. */
+    DIFF_MAIN_CAPS,
+    /** Capability words of port, usbredir and webdav channels. */
+    DIFF_PORT_CAPS,
+    /** Milliseconds that INIT.multi_media_time lies behind the clock. */
+    DIFF_MM_TIME,
+    /** Channels other than char devices in CHANNELS_LIST. */
+    DIFF_SERVED_CHANNELS,
+    /** remove_interface of a keyboard or mouse. */
+    DIFF_REMOVE_INPUT,
+    /** Watches and timers that spice_server_destroy leaves behind. */
+    DIFF_DESTROY_LEFTOVERS,
+    /** A log line for misuse and bad input. */
+    DIFF_LOG_LINE,
+    /** Mechanism SASL is taken although SASL is off. */
+    DIFF_SASL_WHILE_OFF,
+    /** A unix socket path that does not fit its address. */
+    DIFF_LONG_UNIX_PATH,
+    DIFF_COUNT
+};
+
+/** True when REFERENCE=debian. */
+bool reference_library(void);
+
+/** `ours` on this project's library, `debian` on the reference. */
+int64_t differs(enum difference d, int64_t ours, int64_t debian);
+
+/** True when this case must not run on the reference: it would abort or hang. */
+bool reference_skips(const char *suite, const char *name);
+
+#endif

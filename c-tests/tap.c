@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "tap.h"
+#include "differences.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CASE_DEADLINE_MS = 60000 };
+
+static const char *current = "";
+static int reason_fd = -1;   /* where a failing case leaves its reason */
+static int log_fd = -1;      /* the case's stderr */
+static off_t log_mark;
+static bool no_fork;
+static char directory[64] = "/tmp/spice-test.XXXXXX";
+
+const char *tap_current(void)
+{
+    return current;
+}
+
+const char *tap_directory(void)
+{
+    return directory;
+}
+
+static void empty_directory(void)
+{
+    DIR *d = opendir(directory);
+    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+}
+
+int tap_ms(int ms)
+{
+    const char *scale = getenv("TAP_SCALE");
+    return scale ? ms * atoi(scale) : ms;
+}
+
+int64_t tap_now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void tap_fail(const char *file, int line, const char *fmt, ...)
+{
+    char text[1024];
+    const char *base = strrchr(file, '/');
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    char reason[1200];
+    int n = snprintf(reason, sizeof reason, "%s (%s:%d)", text, base ? base + 1 : file, line);
+    if (no_fork) {
+        printf("not ok %s: %s\n", current, reason);
+        fflush(stdout);
+        _exit(1);
+    }
+    if (write(reason_fd, reason, (size_t)n) != n)
+        perror("tap: write");
+    _exit(1);
+}
+
+void tap_log_mark(void)
+{
+    log_mark = lseek(log_fd, 0, SEEK_END);
+}
+
+int tap_log_lines(const char *needle)
+{
+    if (log_fd < 0)
+        FAIL("the log can only be read in a forked case");
+    off_t end = lseek(log_fd, 0, SEEK_END);
+    size_t size = (size_t)(end - log_mark);
+    char *text = malloc(size + 1);
+    ssize_t got = pread(log_fd, text, size, log_mark);
+    text[got < 0 ? 0 : got] = 0;
+    int lines = 0;
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+        if (*line && (!needle || strstr(line, needle)))
+            lines++;
+    free(text);
+    return lines;
+}
+
+static int count_entries(const char *dir)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return -1;
+    int n = 0;
+    for (struct dirent *e = readdir(d); e; e = readdir(d))
+        n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+struct tap_usage tap_usage(void)
+{
+    struct tap_usage u = { .fds = count_entries("/proc/self/fd"),
+                           .threads = count_entries("/proc/self/task") };
+    FILE *f = fopen("/proc/self/statm", "r");
+    long size, resident;
+    if (f && fscanf(f, "%ld %ld", &size, &resident) == 2)
+        u.rss_kib = resident * (sysconf(_SC_PAGESIZE) / 1024);
+    if (f)
+        fclose(f);
+    return u;
+}
+
+void tap_list_fds(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        char path[300], target[256];
+        snprintf(path, sizeof path, "/proc/self/fd/%s", e->d_name);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        if (n > 0) {
+            target[n] = 0;
+            fprintf(stderr, "tap: fd %s -> %s\n", e->d_name, target);
+        }
+    }
+    closedir(d);
+}
+
+static void copy_to_stderr(int fd)
+{
+    char buf[4096];
+    lseek(fd, 0, SEEK_SET);
+    for (ssize_t n = read(fd, buf, sizeof buf); n > 0; n = read(fd, buf, sizeof buf))
+        if (write(STDERR_FILENO, buf, (size_t)n) < 0)
+            return;
+}
+
+/** Runs one case in a child; fills `reason` and returns false when it failed. */
+static bool run_forked(const struct tap_case *c, char *reason, size_t size)
+{
+    int p[2];
+    int log = memfd_create("case-stderr", MFD_CLOEXEC);
+    if (log < 0 || pipe(p) < 0) {
+        snprintf(reason, size, "cannot set up: %s", strerror(errno));
+        return false;
+    }
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(p[0]);
+        reason_fd = p[1];
+        log_fd = log;
+        dup2(log, STDERR_FILENO);
+        setvbuf(stderr, NULL, _IONBF, 0);
+        c->run();
+        exit(0);
+    }
+    close(p[1]);
+    struct pollfd pfd = { .fd = p[0], .events = POLLIN };
+    bool hung = poll(&pfd, 1, tap_ms(CASE_DEADLINE_MS)) == 0;
+    if (hung)
+        kill(pid, SIGKILL);
+    ssize_t n = hung ? 0 : read(p[0], reason, size - 1);
+    reason[n > 0 ? n : 0] = 0;
+    close(p[0]);
+    int status;
+    waitpid(pid, &status, 0);
+    bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && n == 0 && !hung;
+    if (hung)
+        snprintf(reason, size, "did not end within %d s", tap_ms(CASE_DEADLINE_MS) / 1000);
+    else if (WIFSIGNALED(status))
+        snprintf(reason, size, "died of signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (!good && n <= 0)
+        snprintf(reason, size, "exit status %d", WEXITSTATUS(status));
+    if (!good || getenv("TAP_VERBOSE")) {
+        fprintf(stderr, "--- stderr of %s\n", c->name);
+        copy_to_stderr(log);
+    }
+    close(log);
+    return good;
+}
+
+static bool wanted(int argc, char **argv, const char *name)
+{
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], name))
+            return true;
+    return argc < 2;
+}
+
+int tap_main(int argc, char **argv, const char *suite, const struct tap_case *cases, size_t n)
+{
+    int passed = 0, failed = 0, skipped = 0;
+    no_fork = getenv("TAP_NO_FORK") != NULL;
+    /* Upstream ignores SIGPIPE's cause by MSG_NOSIGNAL; the host must not be
+     * the one who hides a missing one, so the default action stays. */
+    signal(SIGPIPE, SIG_DFL);
+    if (!mkdtemp(directory)) {
+        perror(directory);
+        return 1;
+    }
+    printf("# %s\n", suite);
+    for (size_t i = 0; i < n; i++) {
+        char reason[1400] = "";
+        if (!wanted(argc, argv, cases[i].name))
+            continue;
+        current = cases[i].name;
+        if (reference_skips(suite, current)) {
+            printf("skip %s\n", current);
+            skipped++;
+        } else if (no_fork) {
+            cases[i].run();
+            printf("ok %s\n", current);
+            passed++;
+        } else if (run_forked(&cases[i], reason, sizeof reason)) {
+            printf("ok %s\n", current);
+            passed++;
+        } else {
+            printf("not ok %s: %s\n", current, reason);
+            failed++;
+        }
+        fflush(stdout);
+        empty_directory();
+    }
+    rmdir(directory);
+    printf("# %s: %d cases, %d failed\n", suite, passed + failed + skipped, failed);
+    if (passed + failed + skipped == 0)
+        printf("# no such case\n");
+    return failed || passed + skipped == 0;
+}

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Builds the Rust part as a static library for meson.
+
+Runs `cargo rustc --crate-type staticlib` with the target directory inside the
+meson build directory, copies the archive to where ninja expects it, and turns
+cargo's dep-info into a depfile, so that ninja calls cargo again only when a
+file that went into the archive has changed.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cargo", required=True, help="the cargo program")
+    parser.add_argument("--source-root", required=True, type=pathlib.Path)
+    parser.add_argument("--target-dir", required=True, type=pathlib.Path)
+    parser.add_argument("--profile", required=True, help="cargo profile: release, dev")
+    parser.add_argument("--output", required=True, type=pathlib.Path)
+    parser.add_argument("--depfile", required=True, type=pathlib.Path)
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    command = [
+        args.cargo, "rustc", "--lib",
+        # The only crate type: with a second one beside it cargo drops LTO.
+        "--crate-type", "staticlib",
+        "--profile", args.profile,
+        "--locked",
+        "--target-dir", str(args.target_dir.resolve()),
+    ]
+    # cargo looks for .cargo/config.toml (vendored sources) from the working
+    # directory upwards, not from the manifest.
+    done = subprocess.run(command, cwd=args.source_root, check=False)
+    if done.returncode != 0:
+        return done.returncode
+
+    # cargo's name for the directory of the profile `dev` is `debug`.
+    directory = "debug" if args.profile == "dev" else args.profile
+    built = args.target_dir.resolve() / directory / "libspice_server.a"
+    shutil.copyfile(built, args.output)
+
+    files = read_dep_info(built.with_suffix(".d"))
+    files += [str(args.source_root / name) for name in ("Cargo.toml", "Cargo.lock")]
+    write_depfile(args.depfile, args.output, files)
+    return 0
+
+
+def read_dep_info(path):
+    """The files named by a cargo dep-info file: `output: file file ...`."""
+    files = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        _, colon, names = line.partition(": ")
+        if colon:
+            # A blank inside a name is written `\\ `.
+            names = names.replace("\\ ", "\0").split()
+            files += [name.replace("\0", " ") for name in names]
+    return files
+
+
+def write_depfile(path, output, files):
+    def escape(name):
+        return str(name).replace("$", "$$").replace(" ", "\\ ").replace("#", "\\#")
+
+    names = " \\\n  ".join(escape(name) for name in sorted(set(files)))
+    path.write_text(f"{escape(os.fspath(output))}: \\\n  {names}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

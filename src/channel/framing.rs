@@ -1,0 +1,194 @@
+//! Cuts what a client sends into messages (docs/protocol/channel.md, "Receiving").
+//!
+//! The announced length never decides how much memory is taken: it is compared
+//! with the channel's rule first, and long data messages pass in pieces.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::limits;
+use crate::wire::header::HeaderForm;
+
+/// A message, or a piece of a long one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Message type.
+    pub kind: u16,
+    /// The body, or this piece of it.
+    pub body: Bytes,
+}
+
+/// What a channel accepts for one message type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRule {
+    /// Up to this many bytes, handed over whole.
+    Whole(u32),
+    /// Up to this many bytes, handed over in pieces once it is longer than
+    /// [`limits::WHOLE_MESSAGE`]. For bodies that are only a run of bytes.
+    Stream(u32),
+}
+
+/// A channel's rules by message type.
+pub type Rules = fn(kind: u16) -> BodyRule;
+
+/// A message that is larger than its channel allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message type {kind} announces {size} bytes, more than this channel takes")]
+pub struct TooLarge {
+    /// Message type.
+    pub kind: u16,
+    /// Announced length of the body.
+    pub size: u32,
+}
+
+/// The receiving side of one connection.
+#[derive(Debug)]
+pub struct Framer {
+    form: HeaderForm,
+    rules: Rules,
+    input: BytesMut,
+    /// A long message under way: its type and the bytes still to come.
+    piecewise: Option<(u16, u32)>,
+}
+
+impl Framer {
+    /// A framer at the start of a message.
+    pub fn new(form: HeaderForm, rules: Rules) -> Self {
+        Self { form, rules, input: BytesMut::new(), piecewise: None }
+    }
+
+    /// The buffer that received bytes are appended to. Room for a read has been
+    /// made; bytes are only ever added at its end.
+    pub fn input(&mut self) -> &mut BytesMut {
+        self.input.reserve(limits::READ_CHUNK);
+        &mut self.input
+    }
+
+    /// The next message, `None` while it has not arrived whole.
+    pub fn poll_message(&mut self) -> Result<Option<Message>, TooLarge> {
+        if let Some((kind, left)) = self.piecewise {
+            return Ok(self.poll_piece(kind, left));
+        }
+        let Some(header) = self.form.parse(&self.input) else {
+            return Ok(None);
+        };
+        let (limit, stream) = match (self.rules)(header.kind) {
+            BodyRule::Whole(limit) => (limit, false),
+            BodyRule::Stream(limit) => (limit, header.size as usize > limits::WHOLE_MESSAGE),
+        };
+        if header.size > limit {
+            return Err(TooLarge { kind: header.kind, size: header.size });
+        }
+        if stream {
+            let _header = self.input.split_to(self.form.len());
+            return Ok(self.poll_piece(header.kind, header.size));
+        }
+        let end = self.form.len() + header.size as usize;
+        if self.input.len() < end {
+            return Ok(None);
+        }
+        let mut whole = self.input.split_to(end);
+        let body = whole.split_off(self.form.len()).freeze();
+        Ok(Some(Message { kind: header.kind, body }))
+    }
+
+    fn poll_piece(&mut self, kind: u16, left: u32) -> Option<Message> {
+        let length = self.input.len().min(left as usize).min(limits::WHOLE_MESSAGE);
+        let rest = left - length as u32;
+        self.piecewise = (rest > 0).then_some((kind, rest));
+        (length > 0).then(|| Message { kind, body: self.input.split_to(length).freeze() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::header::Header;
+
+    const SMALL: u16 = 1;
+    const BULK: u16 = 101;
+
+    fn rules(kind: u16) -> BodyRule {
+        if kind == BULK { BodyRule::Stream(1 << 30) } else { BodyRule::Whole(1000) }
+    }
+
+    fn frame(form: HeaderForm, kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; form.len()];
+        form.write(&mut out, Header { kind, size: body.len() as u32 }, 1);
+        out.extend_from_slice(body);
+        out
+    }
+
+    fn all(framer: &mut Framer) -> Vec<Message> {
+        std::iter::from_fn(|| framer.poll_message().expect("within the limits")).collect()
+    }
+
+    #[test]
+    fn an_announcement_over_the_limit_is_refused_before_the_body_arrives() {
+        let mut framer = Framer::new(HeaderForm::Mini, rules);
+        framer.input().extend_from_slice(&[1, 0, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(framer.poll_message(), Err(TooLarge { kind: 1, size: u32::MAX }));
+    }
+
+    #[test]
+    fn a_message_waits_for_its_last_byte() {
+        let bytes = frame(HeaderForm::Full, SMALL, b"hello");
+        let mut framer = Framer::new(HeaderForm::Full, rules);
+        framer.input().extend_from_slice(&bytes[..bytes.len() - 1]);
+        assert_eq!(framer.poll_message(), Ok(None));
+        framer.input().extend_from_slice(&bytes[bytes.len() - 1..]);
+        assert_eq!(all(&mut framer), [Message { kind: SMALL, body: Bytes::from_static(b"hello") }]);
+    }
+
+    #[test]
+    fn a_long_data_message_needs_no_more_memory_than_has_arrived() {
+        let mut framer = Framer::new(HeaderForm::Mini, rules);
+        let size: u32 = 1 << 29;
+        framer.input().extend_from_slice(&BULK.to_le_bytes());
+        framer.input().extend_from_slice(&size.to_le_bytes());
+        assert_eq!(framer.poll_message(), Ok(None));
+        framer.input().extend_from_slice(b"abc");
+        assert_eq!(all(&mut framer), [Message { kind: BULK, body: Bytes::from_static(b"abc") }]);
+        assert!(framer.input.capacity() < 1 << 20);
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_bytes(
+            sizes in prop::collection::vec((any::<bool>(), 0usize..900), 0..20),
+            cuts in prop::collection::vec(1usize..300, 1..50),
+            full in any::<bool>(),
+        ) {
+            let form = if full { HeaderForm::Full } else { HeaderForm::Mini };
+            let expected: Vec<_> = sizes.iter().enumerate().map(|(i, &(bulk, size))| {
+                (if bulk { BULK } else { SMALL }, vec![i as u8; size])
+            }).collect();
+            let stream: Vec<u8> =
+                expected.iter().flat_map(|(kind, body)| frame(form, *kind, body)).collect();
+            let mut framer = Framer::new(form, rules);
+            let mut got = Vec::new();
+            let (mut rest, mut cut) = (&stream[..], cuts.iter().cycle());
+            while !rest.is_empty() {
+                let n = (*cut.next().expect("cycles")).min(rest.len());
+                framer.input().extend_from_slice(&rest[..n]);
+                rest = &rest[n..];
+                got.extend(all(&mut framer).into_iter().map(|m| (m.kind, m.body.to_vec())));
+            }
+            prop_assert_eq!(got, expected);
+        }
+
+        #[test]
+        fn pieces_add_up(size in 0usize..(3 * limits::WHOLE_MESSAGE), cut in 1usize..200_000) {
+            let body: Vec<u8> = (0..size).map(|i| i as u8).collect();
+            let stream = frame(HeaderForm::Mini, BULK, &body);
+            let mut framer = Framer::new(HeaderForm::Mini, rules);
+            let mut got = Vec::new();
+            for piece in stream.chunks(cut) {
+                framer.input().extend_from_slice(piece);
+                got.extend(all(&mut framer).iter().flat_map(|m| m.body.to_vec()));
+            }
+            prop_assert_eq!(got, body);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Outgoing messages of one connection, laid out for few and large writes.
+//!
+//! Messages are written one behind the other into chunks, so that a gathered
+//! write needs one slice a chunk and a small message costs no allocation. A
+//! device's data is read straight into the chunk it leaves from: [`Outbox::lend`]
+//! gives the room out, [`Outbox::settle`] takes it back with the header filled in.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use crate::wire::header::{self, Header, HeaderForm};
+
+/// Slices that one gathered write takes.
+pub const SLICES: usize = 16;
+
+/// A run of bytes on its way out: `data[start..end]` is still to be sent.
+#[derive(Debug)]
+pub struct Chunk {
+    data: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+/// Room lent to a reader: the header's place is kept free in front of it.
+#[derive(Debug)]
+pub struct Loan {
+    chunk: Chunk,
+    body_max: usize,
+    form: HeaderForm,
+    serial: u64,
+}
+
+/// The queue of outgoing bytes.
+#[derive(Debug)]
+pub struct Outbox {
+    form: HeaderForm,
+    serial: u64,
+    chunks: VecDeque<Chunk>,
+    /// Whether a loan is out.
+    lent: bool,
+    /// Pushed while a loan is out: leaves after it.
+    behind: VecDeque<Chunk>,
+    /// One emptied chunk, kept so that a steady stream does not allocate.
+    spare: Option<Chunk>,
+    chunk_size: usize,
+    len: usize,
+}
+
+impl Chunk {
+    fn new(size: usize) -> Self {
+        Self { data: vec![0; size].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    fn room(&self) -> usize {
+        self.data.len() - self.end
+    }
+
+    /// The bytes still to be sent.
+    pub fn pending(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+}
+
+impl Loan {
+    /// Where the body goes: as many bytes as were asked for.
+    pub fn body(&mut self) -> &mut [u8] {
+        let at = self.chunk.end + self.form.len();
+        &mut self.chunk.data[at..at + self.body_max]
+    }
+}
+
+impl Outbox {
+    /// An empty queue whose chunks hold `chunk_size` bytes (or one message, if
+    /// that is more). The first message's serial is 1.
+    pub fn new(form: HeaderForm, chunk_size: usize) -> Self {
+        Self {
+            form,
+            serial: 0,
+            chunks: VecDeque::new(),
+            lent: false,
+            behind: VecDeque::new(),
+            spare: None,
+            chunk_size,
+            len: 0,
+        }
+    }
+
+    /// Bytes queued, headers included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is queued.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Queues a message.
+    pub fn push(&mut self, kind: u16, body: &[u8]) {
+        self.serial += 1;
+        let mut bytes = [0; header::LONGEST];
+        self.form.write(&mut bytes, Header { kind, size: body.len() as u32 }, self.serial);
+        let form = self.form;
+        self.append(&bytes[..form.len()], body);
+    }
+
+    /// Queues bytes that are no message: the link result.
+    pub fn push_raw(&mut self, bytes: &[u8]) {
+        self.append(&[], bytes);
+    }
+
+    fn append(&mut self, head: &[u8], body: &[u8]) {
+        let total = head.len() + body.len();
+        let mut chunk = self.writable(total);
+        for part in [head, body] {
+            chunk.data[chunk.end..chunk.end + part.len()].copy_from_slice(part);
+            chunk.end += part.len();
+        }
+        let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
+        queue.push_back(chunk);
+        self.len += total;
+    }
+
+    /// Gives out room for a message whose body has at most `body_max` bytes.
+    /// Until the loan is settled the queue's last bytes are out with it, and what
+    /// is pushed meanwhile leaves after it. `None` while another loan is out.
+    pub fn lend(&mut self, body_max: usize) -> Option<Loan> {
+        if self.lent {
+            return None;
+        }
+        let form = self.form;
+        let chunk = self.writable(form.len() + body_max);
+        self.lent = true;
+        self.serial += 1;
+        Some(Loan { chunk, body_max, form, serial: self.serial })
+    }
+
+    /// Takes a loan back. `length` bytes of its body become a message of type
+    /// `kind`; none if `length` is 0.
+    pub fn settle(&mut self, mut loan: Loan, kind: u16, length: usize) {
+        self.lent = false;
+        let length = length.min(loan.body_max);
+        if length > 0 {
+            let header = Header { kind, size: length as u32 };
+            loan.form.write(&mut loan.chunk.data[loan.chunk.end..], header, loan.serial);
+            loan.chunk.end += loan.form.len() + length;
+            self.len += loan.form.len() + length;
+        } else if self.serial == loan.serial {
+            self.serial -= 1;
+        }
+        if loan.chunk.pending().is_empty() {
+            self.keep(loan.chunk);
+        } else {
+            self.chunks.push_back(loan.chunk);
+        }
+        self.chunks.append(&mut self.behind);
+    }
+
+    /// A chunk to write `total` bytes to: the last one if it has room, else the
+    /// spare or a new one. It is taken out of the queue meanwhile.
+    fn writable(&mut self, total: usize) -> Chunk {
+        let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
+        if queue.back().is_some_and(|last| last.room() >= total)
+            && let Some(last) = queue.pop_back()
+        {
+            return last;
+        }
+        match self.spare.take() {
+            Some(spare) if spare.room() >= total => spare,
+            _ => Chunk::new(self.chunk_size.max(total)),
+        }
+    }
+
+    /// Fills `slices` with the front of the queue; returns how many were used.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut used = 0;
+        for (slot, chunk) in slices.iter_mut().zip(&self.chunks) {
+            *slot = IoSlice::new(chunk.pending());
+            used += 1;
+        }
+        used
+    }
+
+    /// Forgets the first `sent` bytes.
+    pub fn consume(&mut self, mut sent: usize) {
+        self.len -= sent;
+        while let Some(first) = self.chunks.front_mut() {
+            let pending = first.pending().len();
+            if pending > sent {
+                first.start += sent;
+                return;
+            }
+            sent -= pending;
+            if let Some(empty) = self.chunks.pop_front() {
+                self.keep(empty);
+            }
+        }
+    }
+
+    /// Moves everything queued here to the end of `other`, and an emptied chunk
+    /// of `other` back here. Both ends of a thread crossing use it.
+    pub fn drain_into(&mut self, other: &mut Self) {
+        other.len += std::mem::take(&mut self.len);
+        other.chunks.append(&mut self.chunks);
+        if self.spare.is_none() {
+            self.spare = other.spare.take();
+        }
+    }
+
+    fn keep(&mut self, mut chunk: Chunk) {
+        if chunk.data.len() <= self.chunk_size {
+            chunk.start = 0;
+            chunk.end = 0;
+            self.spare = Some(chunk);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn outbox() -> Outbox {
+        Outbox::new(HeaderForm::Mini, 256)
+    }
+
+    /// Sends up to `max` bytes the way a socket does.
+    fn send(outbox: &mut Outbox, max: usize) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = outbox.slices(&mut slices);
+        let bytes: Vec<u8> =
+            slices[..used].iter().flat_map(|s| s.iter().copied()).take(max).collect();
+        outbox.consume(bytes.len());
+        bytes
+    }
+
+    fn send_all(outbox: &mut Outbox) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let bytes = send(outbox, usize::MAX);
+            if bytes.is_empty() {
+                return all;
+            }
+            all.extend(bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_during_a_loan_leaves_after_it() {
+        let mut outbox = outbox();
+        outbox.push(1, b"a");
+        let mut loan = outbox.lend(10).expect("no other loan");
+        assert!(outbox.lend(10).is_none());
+        outbox.push(3, b"c");
+        loan.body()[..1].copy_from_slice(b"b");
+        outbox.settle(loan, 2, 1);
+        assert_eq!(outbox.len(), 21);
+        assert_eq!(
+            send_all(&mut outbox),
+            [1, 0, 1, 0, 0, 0, b'a', 2, 0, 1, 0, 0, 0, b'b', 3, 0, 1, 0, 0, 0, b'c']
+        );
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn an_unused_loan_leaves_no_trace() {
+        let mut outbox = Outbox::new(HeaderForm::Full, 256);
+        let loan = outbox.lend(10).expect("no other loan");
+        outbox.settle(loan, 101, 0);
+        assert!(outbox.is_empty());
+        outbox.push(4, &[]);
+        assert_eq!(send_all(&mut outbox)[0], 1, "the first serial");
+    }
+
+    #[test]
+    fn a_steady_stream_reuses_its_chunk() {
+        let mut outbox = outbox();
+        outbox.push(1, &[0; 200]);
+        let place = outbox.chunks[0].data.as_ptr();
+        for _ in 0..5 {
+            send_all(&mut outbox);
+            outbox.push(1, &[0; 200]);
+            assert_eq!(outbox.chunks[0].data.as_ptr(), place);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_leave_in_order_whatever_the_socket_takes(
+            steps in prop::collection::vec((0u8..4, 0usize..600), 1..60),
+        ) {
+            let mut outbox = outbox();
+            let mut crossing = self::outbox();
+            let (mut expected, mut sent) = (Vec::new(), Vec::new());
+            for (i, &(step, size)) in steps.iter().enumerate() {
+                let body = vec![i as u8; size];
+                let mut header = [0; 6];
+                let fields = Header { kind: 7, size: size as u32 };
+                HeaderForm::Mini.write(&mut header, fields, 0);
+                match step {
+                    0 => {
+                        outbox.push(7, &body);
+                        expected.extend_from_slice(&header);
+                        expected.extend_from_slice(&body);
+                    }
+                    1 => {
+                        let mut loan = outbox.lend(600).expect("no other loan");
+                        loan.body()[..size].copy_from_slice(&body);
+                        outbox.settle(loan, 7, size);
+                        if size > 0 {
+                            expected.extend_from_slice(&header);
+                            expected.extend_from_slice(&body);
+                        }
+                    }
+                    2 => sent.extend(send(&mut crossing, size)),
+                    _ => outbox.drain_into(&mut crossing),
+                }
+                prop_assert_eq!(outbox.len() + crossing.len() + sent.len(), expected.len());
+            }
+            outbox.drain_into(&mut crossing);
+            sent.extend(send_all(&mut crossing));
+            prop_assert_eq!(sent, expected);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Every bound on memory, time and counts, each with its reason.
+//!
+//! The QXL worker keeps its own in `server::qxl::limits`, because they belong to
+//! the guest's device and not to a peer on the network.
+
+use std::time::Duration;
+
+/// Longest time from accept to the ticket. Upstream waits for ever; ten seconds
+/// are far more than any client needs on any network a desktop is usable over.
+pub const LINK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Links under way at once. Above this no further connection is accepted until
+/// one ends; the kernel's backlog holds the others.
+pub const PENDING_LINKS: usize = 256;
+
+/// Bytes taken from one socket before the next one has its turn.
+pub const READ_TURN: usize = 256 * 1024;
+
+/// How much a read asks for at once: large enough that many small messages come
+/// with one system call, small enough to stay in the cache.
+pub const READ_CHUNK: usize = 64 * 1024;
+
+/// Bytes of client data that may wait on their way from the I/O thread to the
+/// main thread for one connection, before its socket is no longer read.
+pub const INBOX: usize = 1024 * 1024;
+
+/// Device data queued towards one client before the device is no longer read.
+/// Upstream's number, so a guest sees the same pace (docs/protocol/spicevmc.md).
+pub const DEVICE_TO_CLIENT: usize = 1024 * 1024;
+
+/// Largest single read from a char device: upstream's 64 KiB and 32 bytes.
+pub const DEVICE_READ: usize = 64 * 1024 + 32;
+
+/// Client messages waiting for a spicevmc device before its socket is no longer
+/// read: upstream's number.
+pub const SELF_TOKENS: u64 = 128;
+
+/// Client bytes waiting for a spicevmc device before its socket is no longer
+/// read. Upstream counts messages only, whatever their size.
+pub const CLIENT_TO_DEVICE: usize = 4 * 1024 * 1024;
+
+/// A client's data message above this size is passed on in pieces while it
+/// arrives, so that the announced length never decides how much memory is used.
+pub const WHOLE_MESSAGE: usize = 256 * 1024;
+
+/// Largest data message that is accepted at all; upstream keeps the length in a
+/// signed 32-bit integer.
+pub const DATA_MESSAGE: u32 = i32::MAX as u32;
+
+/// Largest message on the main channel: 4096 bytes and 11 agent messages.
+pub const MAIN_MESSAGE: u32 = 26_624;
+
+/// Largest AGENT_DATA message from a client.
+pub const AGENT_DATA: u32 = 2048;
+
+/// Largest message other than data on a spicevmc channel.
+pub const SPICEVMC_CONTROL: u32 = 64 * 1024;
+
+/// A fresh block up to this size is sent at once instead of being gathered.
+pub const FRESH_BLOCK: usize = 16 * 1024;
+
+/// Silence after which a block counts as fresh.
+pub const FRESH_AFTER: Duration = Duration::from_micros(50);
+
+/// Gathered bytes that are sent without waiting for the end of the turn.
+pub const GATHERED: usize = 256 * 1024;
+
+/// Ticket keys kept ready. A desktop client links eight or so channels at once.
+pub const KEYS_READY: usize = 8;
+
+/// Retry of a refused device write, for devices that do not announce when they
+/// become writable.
+pub const WRITE_RETRY: Duration = Duration::from_millis(100);
+
+/// Padding of the bandwidth ping on the main channel.
+pub const NET_TEST_BYTES: usize = 250 * 1024;
+
+/// A client silent for this long while it owes an answer is taken for dead.
+pub const CONNECTIVITY: Duration = Duration::from_secs(30);
+
+/// Time between liveness pings on the main channel.
+pub const PING_PERIOD: Duration = Duration::from_secs(15);
+
+/// Longest name or password handed in through the C API (one NUL included).
+pub const API_STRING: usize = 256;

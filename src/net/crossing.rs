@@ -1,0 +1,187 @@
+//! Carries one connection's messages between the I/O thread and the main thread.
+//!
+//! Both queues are bounded: the I/O thread stops reading a socket whose inbox is
+//! full, the main thread stops reading a device whose bytes are not sent yet.
+//! Each side is told once when something waits for it, not once a message.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::channel::framing::Message;
+use crate::channel::outbox::Outbox;
+use crate::config::limits;
+
+/// Shared by the two sides of one connection.
+#[derive(Debug)]
+pub struct Crossing {
+    inbox: Mutex<Inbox>,
+    /// What the main thread queued and the I/O thread has not fetched yet.
+    outbox: Mutex<Outbox>,
+    /// Bytes queued by the main thread and not written to the socket yet.
+    unsent: AtomicUsize,
+    /// The I/O thread has been asked to fetch the outbox.
+    fetch_asked: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    /// The socket is not read until the main thread has taken the messages.
+    paused: bool,
+    /// The main thread has been told that something is here.
+    told: bool,
+    /// Why nothing more will come.
+    ended: Option<String>,
+}
+
+/// What the I/O thread does after it delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Tell the main thread.
+    pub tell: bool,
+    /// Stop reading the socket.
+    pub pause: bool,
+}
+
+/// What the main thread got.
+#[derive(Debug)]
+pub struct Taken {
+    /// The messages, in order.
+    pub messages: VecDeque<Message>,
+    /// The socket was paused: ask the I/O thread to read on.
+    pub resume: bool,
+    /// Why nothing follows these messages.
+    pub ended: Option<String>,
+}
+
+impl Crossing {
+    /// Starts with what is already in `outbox`.
+    pub fn new(outbox: Outbox) -> Self {
+        Self {
+            unsent: AtomicUsize::new(outbox.len()),
+            outbox: Mutex::new(outbox),
+            inbox: Mutex::default(),
+            fetch_asked: AtomicBool::new(false),
+        }
+    }
+
+    /// I/O thread: hands over what was read, and perhaps that nothing follows.
+    pub fn deliver(&self, mut messages: VecDeque<Message>, ended: Option<String>) -> Delivered {
+        let mut inbox = self.inbox.lock();
+        inbox.bytes += messages.iter().map(cost).sum::<usize>();
+        inbox.messages.append(&mut messages);
+        if ended.is_some() {
+            inbox.ended = ended;
+        }
+        inbox.paused = inbox.bytes >= limits::INBOX;
+        let something = !inbox.messages.is_empty() || inbox.ended.is_some();
+        let tell = something && !std::mem::replace(&mut inbox.told, something);
+        Delivered { tell, pause: inbox.paused }
+    }
+
+    /// Main thread: takes all that arrived.
+    pub fn take(&self) -> Taken {
+        let mut inbox = self.inbox.lock();
+        inbox.told = false;
+        inbox.bytes = 0;
+        Taken {
+            messages: std::mem::take(&mut inbox.messages),
+            resume: std::mem::take(&mut inbox.paused),
+            ended: inbox.ended.take(),
+        }
+    }
+
+    /// Main thread: works on the outgoing queue. Returns what `work` returned and
+    /// whether the I/O thread must be asked to fetch.
+    pub fn with_outbox<T>(&self, work: impl FnOnce(&mut Outbox) -> T) -> (T, bool) {
+        let mut outbox = self.outbox.lock();
+        let before = outbox.len();
+        let result = work(&mut outbox);
+        let added = outbox.len() - before;
+        drop(outbox);
+        if added == 0 {
+            return (result, false);
+        }
+        self.unsent.fetch_add(added, Ordering::Relaxed);
+        (result, !self.fetch_asked.swap(true, Ordering::AcqRel))
+    }
+
+    /// I/O thread: moves what is queued to its own end.
+    pub fn fetch(&self, to: &mut Outbox) {
+        self.fetch_asked.store(false, Ordering::Release);
+        self.outbox.lock().drain_into(to);
+    }
+
+    /// I/O thread: `count` bytes were written. True when a device that was not
+    /// read because of this queue may be read again.
+    pub fn sent(&self, count: usize) -> bool {
+        let before = self.unsent.fetch_sub(count, Ordering::Relaxed);
+        before >= limits::DEVICE_TO_CLIENT && before - count < limits::DEVICE_TO_CLIENT
+    }
+
+    /// Bytes queued and not written yet.
+    pub fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Relaxed)
+    }
+}
+
+/// What a message counts for: its bytes, and something for existing, so that
+/// empty messages are bounded too.
+fn cost(message: &Message) -> usize {
+    message.body.len() + 64
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wire::header::HeaderForm;
+
+    fn crossing() -> Crossing {
+        Crossing::new(Outbox::new(HeaderForm::Mini, 1024))
+    }
+
+    fn messages(count: usize, size: usize) -> VecDeque<Message> {
+        (0..count).map(|_| Message { kind: 101, body: Bytes::from(vec![0; size]) }).collect()
+    }
+
+    #[test]
+    fn the_main_thread_is_told_once_until_it_takes() {
+        let crossing = crossing();
+        assert!(!crossing.deliver(VecDeque::new(), None).tell, "nothing to tell");
+        assert!(crossing.deliver(messages(1, 1), None).tell);
+        assert!(!crossing.deliver(messages(1, 1), None).tell);
+        assert_eq!(crossing.take().messages.len(), 2);
+        assert!(crossing.deliver(VecDeque::new(), Some("end".into())).tell);
+        assert_eq!(crossing.take().ended.as_deref(), Some("end"));
+    }
+
+    #[test]
+    fn a_full_inbox_pauses_the_socket_until_it_is_taken() {
+        let crossing = crossing();
+        assert!(!crossing.deliver(messages(1, limits::INBOX / 2), None).pause);
+        assert!(crossing.deliver(messages(1, limits::INBOX / 2), None).pause);
+        assert!(crossing.take().resume);
+        assert!(!crossing.take().resume);
+        let empty = limits::INBOX / 64;
+        assert!(crossing.deliver(messages(empty, 0), None).pause, "empty messages count too");
+    }
+
+    #[test]
+    fn a_device_may_be_read_again_once_the_queue_shrank() {
+        let crossing = crossing();
+        let body = vec![0; limits::DEVICE_TO_CLIENT];
+        let ((), ask) = crossing.with_outbox(|outbox| outbox.push(101, &body));
+        assert!(ask);
+        let ((), ask) = crossing.with_outbox(|outbox| outbox.push(101, b"x"));
+        assert!(!ask, "already asked");
+        assert_eq!(crossing.unsent(), body.len() + 6 + 7);
+        assert!(!crossing.sent(13));
+        assert!(crossing.sent(1));
+        assert!(!crossing.sent(1));
+    }
+}

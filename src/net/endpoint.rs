@@ -1,0 +1,118 @@
+//! An established socket with its framing and its outgoing queue: what both homes
+//! do alike, whichever loop watches the socket.
+
+use std::io::{self, IoSlice};
+
+use super::reactor::{Interest, Registration};
+use super::stream::{Received, Stream};
+use crate::channel::framing::{Framer, Message, TooLarge};
+use crate::channel::outbox::{Outbox, SLICES};
+use crate::config::limits;
+
+/// A connection's socket and everything between it and whole messages.
+#[derive(Debug)]
+pub struct Endpoint<R: Registration> {
+    // Declared before the stream: the watch must end before the socket closes.
+    registration: R,
+    stream: Stream,
+    framer: Framer,
+    outbox: Outbox,
+    reading: bool,
+    interest: Interest,
+}
+
+/// What a turn of reading brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// More may come later.
+    Open,
+    /// The peer closed; what arrived before is in the framer.
+    End,
+}
+
+impl<R: Registration> Endpoint<R> {
+    /// Takes over a socket that `registration` watches for reading.
+    pub fn new(stream: Stream, registration: R, framer: Framer, outbox: Outbox) -> Self {
+        Self { registration, stream, framer, outbox, reading: true, interest: Interest::READ }
+    }
+
+    /// Reads what has arrived, at most one turn's worth.
+    pub fn fill(&mut self) -> io::Result<Fill> {
+        let mut taken = 0;
+        while taken < limits::READ_TURN {
+            let input = self.framer.input();
+            let room = input.capacity() - input.len();
+            match self.stream.recv(input)? {
+                Received::Data(count) if count < room => return Ok(Fill::Open),
+                Received::Data(count) => taken += count,
+                Received::Nothing => return Ok(Fill::Open),
+                Received::End => return Ok(Fill::End),
+            }
+        }
+        Ok(Fill::Open)
+    }
+
+    /// The next message out of what was read.
+    pub fn poll_message(&mut self) -> Result<Option<Message>, TooLarge> {
+        self.framer.poll_message()
+    }
+
+    /// The outgoing queue.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Writes what the socket takes, and waits for room if something is left.
+    /// Returns how many bytes left.
+    pub fn flush(&mut self) -> io::Result<usize> {
+        let mut sent = 0;
+        let result = loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.outbox.slices(&mut slices);
+            if used == 0 {
+                break Ok(sent);
+            }
+            let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+            match self.stream.send(&slices[..used]) {
+                Ok(count) => {
+                    self.outbox.consume(count);
+                    sent += count;
+                    if count < offered {
+                        break Ok(sent);
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.update_interest(false);
+        result
+    }
+
+    /// Asks to be told when there is room, instead of writing now.
+    pub fn flush_later(&mut self) {
+        self.update_interest(true);
+    }
+
+    /// Whether the socket is read at all.
+    pub fn set_reading(&mut self, reading: bool) {
+        self.reading = reading;
+        self.update_interest(false);
+    }
+
+    /// Waits for nothing any more: the connection is about to be closed.
+    pub fn silence(&mut self) {
+        self.reading = false;
+        self.apply(Interest { read: false, write: false });
+    }
+
+    fn update_interest(&mut self, later: bool) {
+        self.apply(Interest { read: self.reading, write: later || !self.outbox.is_empty() });
+    }
+
+    fn apply(&mut self, interest: Interest) {
+        if interest != self.interest {
+            self.interest = interest;
+            self.registration.set_interest(interest);
+        }
+    }
+}

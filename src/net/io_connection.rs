@@ -1,0 +1,102 @@
+//! An established connection whose home is the I/O thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::crossing::{Crossing, Delivered};
+use super::endpoint::{Endpoint, Fill};
+use super::reactor::IoRegistration;
+
+/// The I/O thread's end of a connection.
+#[derive(Debug)]
+pub(super) struct IoConnection {
+    endpoint: Endpoint<IoRegistration>,
+    crossing: Arc<Crossing>,
+}
+
+/// What the main thread must hear after a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    /// Messages wait, or the end.
+    pub(super) arrived: bool,
+    /// The device may be read again.
+    pub(super) drained: bool,
+}
+
+impl IoConnection {
+    pub(super) fn new(endpoint: Endpoint<IoRegistration>, crossing: Arc<Crossing>) -> Self {
+        Self { endpoint, crossing }
+    }
+
+    /// Delivers what was read together with the link and sends what is queued.
+    pub(super) fn begin(&mut self) -> Report {
+        let arrived = self.deliver(None);
+        Report { arrived, ..self.handle_queued() }
+    }
+
+    /// The socket is ready.
+    pub(super) fn handle_ready(&mut self, readable: bool, writable: bool) -> Report {
+        let mut report = Report::default();
+        if writable {
+            report = self.handle_queued();
+        }
+        if readable {
+            let end = match self.endpoint.fill() {
+                Ok(Fill::Open) => None,
+                Ok(Fill::End) => Some("the client closed the connection".to_owned()),
+                Err(error) => Some(error.to_string()),
+            };
+            report.arrived |= self.deliver(end);
+        }
+        report
+    }
+
+    /// The main thread queued something, or the socket has room.
+    pub(super) fn handle_queued(&mut self) -> Report {
+        self.crossing.fetch(self.endpoint.outbox());
+        match self.endpoint.flush() {
+            Ok(sent) => Report { drained: self.crossing.sent(sent), arrived: false },
+            Err(error) => {
+                self.endpoint.silence();
+                let arrived = self.crossing.deliver(VecDeque::new(), Some(error.to_string())).tell;
+                Report { arrived, drained: false }
+            }
+        }
+    }
+
+    /// The main thread has taken the messages: read on.
+    pub(super) fn resume(&mut self) -> Report {
+        self.endpoint.set_reading(true);
+        Report { arrived: self.deliver(None), drained: false }
+    }
+
+    /// A step panicked: tells the other side that nothing more will come.
+    pub(super) fn abandon(self) {
+        let reason = "internal error in a step of this connection".to_owned();
+        self.crossing.deliver(VecDeque::new(), Some(reason));
+    }
+
+    /// Cuts what was read into messages and hands them over. Returns whether the
+    /// main thread must be told.
+    fn deliver(&mut self, mut end: Option<String>) -> bool {
+        let mut messages = VecDeque::new();
+        loop {
+            match self.endpoint.poll_message() {
+                Ok(Some(message)) => messages.push_back(message),
+                Ok(None) => break,
+                Err(too_large) => {
+                    end = Some(too_large.to_string());
+                    break;
+                }
+            }
+        }
+        let ended = end.is_some();
+        let Delivered { tell, pause } = self.crossing.deliver(messages, end);
+        if ended {
+            self.endpoint.silence();
+        } else if pause {
+            self.endpoint.set_reading(false);
+        }
+        tell
+    }
+}

@@ -1,0 +1,461 @@
+//! The I/O thread: listeners, links under way, and the connections that live here.
+//!
+//! The main thread sends commands and gets notices; nothing here calls the host.
+//! A panic in a step closes the connection it belongs to and nothing else.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use polling::{Events, Poller};
+use socket2::Socket;
+
+use super::crossing::Crossing;
+use super::endpoint::Endpoint;
+use super::io_connection::{IoConnection, Report};
+use super::keys::KeyStock;
+use super::listener::Listener;
+use super::pending_link::{PendingLink, Progress};
+use super::policy::SharedPolicy;
+use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
+use super::stream::{Addresses, Stream};
+use super::sys::{WakeFd, without_signals};
+use crate::channel::framing::Framer;
+use crate::channel::outbox::Outbox;
+use crate::config::limits;
+use crate::guard::guard;
+use crate::link::LinkOptions;
+
+pub use super::pending_link::Linked;
+
+/// Names a connection from accept to its end, on both threads.
+pub type ConnectionId = u64;
+
+/// What the main thread is told.
+#[derive(Debug)]
+pub enum Notice {
+    /// A connection was accepted; its link begins.
+    Connected(ConnectionId, Addresses),
+    /// A link failed, or the client left during it.
+    LinkEnded(ConnectionId),
+    /// A client may have its channel.
+    Linked(ConnectionId, Box<Linked>),
+    /// Messages, or the end, wait in this connection's crossing.
+    Arrived(ConnectionId),
+    /// This connection's queue has shrunk: its device may be read again.
+    Drained(ConnectionId),
+}
+
+/// What the I/O thread is asked to do.
+enum Command {
+    Listen(Listener),
+    Link(ConnectionId, Stream, LinkOptions),
+    Adopt(ConnectionId, Box<Adopted>),
+    Fetch(ConnectionId),
+    Resume(ConnectionId),
+    Close(ConnectionId),
+    Stop,
+}
+
+/// A connection that moves in.
+struct Adopted {
+    stream: Stream,
+    framer: Framer,
+    outbox: Outbox,
+    crossing: Arc<Crossing>,
+}
+
+/// The main thread's handle. Dropping it stops and joins the thread.
+pub struct IoThread {
+    commands: Sender<Command>,
+    poller: Arc<Poller>,
+    notices: Receiver<Notice>,
+    wake: Arc<Wake>,
+    next_id: Arc<AtomicU64>,
+    keys: Arc<KeyStock>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Rouses the main thread, once until it looks.
+#[derive(Debug)]
+struct Wake {
+    fd: WakeFd,
+    raised: AtomicBool,
+}
+
+impl IoThread {
+    /// Starts the thread.
+    pub fn start(policy: Arc<SharedPolicy>) -> io::Result<Self> {
+        let poller = Arc::new(Poller::new()?);
+        let (commands, received) = unbounded();
+        let (send_notice, notices) = unbounded();
+        let wake = Arc::new(Wake { fd: WakeFd::new()?, raised: AtomicBool::new(false) });
+        let rouse = Arc::clone(&poller);
+        let keys = Arc::new(KeyStock::start(move || {
+            let _ = rouse.notify();
+        })?);
+        let next_id = Arc::new(AtomicU64::new(1));
+        let mut reactor = Thread {
+            reactor: IoReactor::new(Arc::clone(&poller)),
+            poller: Arc::clone(&poller),
+            commands: received,
+            notices: send_notice,
+            wake: Arc::clone(&wake),
+            policy,
+            keys: Arc::clone(&keys),
+            next_id: Arc::clone(&next_id),
+            listeners: HashMap::new(),
+            listening: true,
+            listen_again: None,
+            links: HashMap::new(),
+            waiting_for_key: Vec::new(),
+            connections: HashMap::new(),
+        };
+        let thread = without_signals(|| {
+            std::thread::Builder::new()
+                .name("spice-io".into())
+                .spawn(move || while !guard("I/O thread", false, || reactor.run()) {})
+        })?;
+        Ok(Self { commands, poller, notices, wake, next_id, keys, thread: Some(thread) })
+    }
+
+    /// The descriptor that becomes readable when notices wait.
+    pub fn wake_fd(&self) -> &WakeFd {
+        &self.wake.fd
+    }
+
+    /// All notices so far.
+    pub fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
+        self.wake.fd.lower();
+        self.wake.raised.store(false, Ordering::SeqCst);
+        self.notices.try_iter()
+    }
+
+    /// A fresh name for a connection.
+    pub fn new_id(&self) -> ConnectionId {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Passwords are in use: keep ticket keys in stock.
+    pub fn expect_passwords(&self) {
+        self.keys.expect_fresh();
+    }
+
+    /// Accepts clients here from now on.
+    pub fn listen(&self, listener: Listener) {
+        self.command(Command::Listen(listener));
+    }
+
+    /// Begins a link on a socket that the host brought.
+    pub fn link(&self, id: ConnectionId, stream: Stream, options: LinkOptions) {
+        self.command(Command::Link(id, stream, options));
+    }
+
+    /// Gives an established connection its home here.
+    pub fn adopt(
+        &self,
+        id: ConnectionId,
+        stream: Stream,
+        framer: Framer,
+        outbox: Outbox,
+        crossing: Arc<Crossing>,
+    ) {
+        self.command(Command::Adopt(id, Box::new(Adopted { stream, framer, outbox, crossing })));
+    }
+
+    /// Something was queued for this connection.
+    pub fn fetch(&self, id: ConnectionId) {
+        self.command(Command::Fetch(id));
+    }
+
+    /// This connection's messages were taken.
+    pub fn resume(&self, id: ConnectionId) {
+        self.command(Command::Resume(id));
+    }
+
+    /// Ends a connection or a link.
+    pub fn close(&self, id: ConnectionId) {
+        self.command(Command::Close(id));
+    }
+
+    fn command(&self, command: Command) {
+        // Fails only when the thread has ended, and then nothing is left to do.
+        if self.commands.send(command).is_ok() {
+            let _ = self.poller.notify();
+        }
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's own state.
+struct Thread {
+    reactor: IoReactor,
+    poller: Arc<Poller>,
+    commands: Receiver<Command>,
+    notices: Sender<Notice>,
+    wake: Arc<Wake>,
+    policy: Arc<SharedPolicy>,
+    keys: Arc<KeyStock>,
+    next_id: Arc<AtomicU64>,
+    // Each registration stands before what it watches: it must be dropped first.
+    listeners: HashMap<u64, (IoRegistration, Listener)>,
+    /// Whether the listeners are being watched: not while too many links are
+    /// under way, or for a moment after accept failed.
+    listening: bool,
+    listen_again: Option<Instant>,
+    links: HashMap<ConnectionId, PendingLink>,
+    waiting_for_key: Vec<ConnectionId>,
+    connections: HashMap<ConnectionId, IoConnection>,
+}
+
+/// Pause after accept failed, most likely because descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Thread {
+    /// Runs until told to stop; returns true then.
+    fn run(&mut self) -> bool {
+        let mut events = Events::new();
+        loop {
+            for command in self.commands.clone().try_iter() {
+                if matches!(command, Command::Stop) {
+                    return true;
+                }
+                self.handle_command(command);
+            }
+            self.serve_keys();
+            self.end_late_links();
+            self.watch_listeners();
+            events.clear();
+            if let Err(error) = self.poller.wait(&mut events, self.patience()) {
+                crate::warning!("waiting for sockets failed: {error}");
+                std::thread::sleep(ACCEPT_PAUSE);
+            }
+            for event in events.iter() {
+                let key = event.key as u64;
+                let done = guard("socket event", false, || {
+                    self.handle_ready(key, event.readable, event.writable);
+                    true
+                });
+                if !done {
+                    self.abandon(key);
+                }
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Listen(listener) => self.add_listener(listener),
+            Command::Link(id, stream, options) => self.begin_link(id, stream, options),
+            Command::Adopt(id, adopted) => self.adopt(id, *adopted),
+            Command::Fetch(id) => self.with_connection(id, IoConnection::handle_queued),
+            Command::Resume(id) => self.with_connection(id, IoConnection::resume),
+            Command::Close(id) => {
+                self.connections.remove(&id);
+                self.links.remove(&id);
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn handle_ready(&mut self, key: u64, readable: bool, writable: bool) {
+        if self.listeners.contains_key(&key) {
+            self.accept(key);
+        } else if let Some(link) = self.links.get_mut(&key) {
+            let progress = link.handle_ready(&*self.policy.snapshot(), Instant::now());
+            self.after_link_step(key, progress);
+        } else {
+            self.with_connection(key, |connection| connection.handle_ready(readable, writable));
+        }
+    }
+
+    /// A step of this connection or link panicked: its state is suspect.
+    fn abandon(&mut self, key: u64) {
+        if self.links.remove(&key).is_some() {
+            self.notify(Notice::LinkEnded(key));
+        } else if let Some(connection) = self.connections.remove(&key) {
+            connection.abandon();
+            self.notify(Notice::Arrived(key));
+        }
+    }
+
+    fn add_listener(&mut self, listener: Listener) {
+        let key = self.next_id.fetch_add(1, Ordering::Relaxed);
+        match self.reactor.register(listener.as_raw_fd(), key, Interest::READ) {
+            Ok(mut registration) => {
+                registration.set_interest(Interest { read: self.listening, write: false });
+                self.listeners.insert(key, (registration, listener));
+            }
+            Err(error) => crate::warning!("cannot watch a listening socket: {error}"),
+        }
+    }
+
+    fn accept(&mut self, key: u64) {
+        while self.links.len() < limits::PENDING_LINKS {
+            let Some((_, listener)) = self.listeners.get(&key) else {
+                return;
+            };
+            match listener.accept() {
+                Ok(Some(socket)) => self.accepted(socket),
+                Ok(None) => return,
+                Err(error) => {
+                    crate::warning!("cannot accept a connection: {error}");
+                    self.listen_again = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn accepted(&mut self, socket: Socket) {
+        match Stream::new(socket) {
+            Ok(stream) => {
+                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                self.notify(Notice::Connected(id, stream.addresses()));
+                self.begin_link(id, stream, LinkOptions::default());
+            }
+            Err(error) => crate::warning!("cannot use an accepted connection: {error}"),
+        }
+    }
+
+    fn begin_link(&mut self, id: ConnectionId, stream: Stream, options: LinkOptions) {
+        match PendingLink::new(&self.reactor, id, stream, options, Instant::now()) {
+            Ok(link) => {
+                self.links.insert(id, link);
+            }
+            Err(error) => {
+                crate::warning!("cannot watch a new connection: {error}");
+                self.notify(Notice::LinkEnded(id));
+            }
+        }
+    }
+
+    fn after_link_step(&mut self, id: ConnectionId, progress: Progress) {
+        match progress {
+            Progress::Waiting => {}
+            Progress::NeedKey => {
+                self.waiting_for_key.push(id);
+                self.serve_keys();
+            }
+            Progress::Authenticated(request) => {
+                if let Some(link) = self.links.remove(&id) {
+                    self.notify(Notice::Linked(id, Box::new(link.into_linked(request))));
+                }
+            }
+            Progress::Close(reason) => {
+                if let Some(link) = self.links.remove(&id) {
+                    crate::warning!("link from {} refused: {reason}", link.peer());
+                    self.notify(Notice::LinkEnded(id));
+                }
+            }
+        }
+    }
+
+    /// Hands out keys to the links that wait for one, in order.
+    fn serve_keys(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting_for_key).into_iter();
+        while let Some(id) = waiting.next() {
+            let policy = self.policy.snapshot();
+            let Some(link) = self.links.get_mut(&id) else {
+                continue;
+            };
+            let Some(key) = self.keys.take(link.wants_fresh_key(&*policy)) else {
+                self.waiting_for_key.push(id);
+                self.waiting_for_key.extend(waiting);
+                return;
+            };
+            let progress = link.handle_key(key, &*policy, Instant::now());
+            self.after_link_step(id, progress);
+        }
+    }
+
+    fn end_late_links(&mut self) {
+        let now = Instant::now();
+        let late: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.deadline() <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            let reason = format!("not finished within {} s", limits::LINK_DEADLINE.as_secs());
+            self.after_link_step(id, Progress::Close(reason));
+        }
+    }
+
+    fn watch_listeners(&mut self) {
+        if self.listen_again.is_some_and(|when| when <= Instant::now()) {
+            self.listen_again = None;
+        }
+        let listen = self.listen_again.is_none() && self.links.len() < limits::PENDING_LINKS;
+        if listen != self.listening {
+            self.listening = listen;
+            for (registration, _) in self.listeners.values_mut() {
+                registration.set_interest(Interest { read: listen, write: false });
+            }
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn patience(&self) -> Option<Duration> {
+        let deadlines = self.links.values().map(PendingLink::deadline).chain(self.listen_again);
+        // Rounded up by a millisecond: the kernel counts in whole ones.
+        deadlines
+            .min()
+            .map(|first| first.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    }
+
+    fn adopt(&mut self, id: ConnectionId, adopted: Adopted) {
+        let Adopted { stream, framer, outbox, crossing } = adopted;
+        match self.reactor.register(stream.as_raw_fd(), id, Interest::READ) {
+            Ok(registration) => {
+                let endpoint = Endpoint::new(stream, registration, framer, outbox);
+                self.connections.insert(id, IoConnection::new(endpoint, crossing));
+                self.with_connection(id, IoConnection::begin);
+            }
+            Err(error) => {
+                let reason = format!("cannot watch the socket: {error}");
+                if crossing.deliver(std::collections::VecDeque::new(), Some(reason)).tell {
+                    self.notify(Notice::Arrived(id));
+                }
+            }
+        }
+    }
+
+    fn with_connection(
+        &mut self,
+        id: ConnectionId,
+        step: impl FnOnce(&mut IoConnection) -> Report,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let report = step(connection);
+        if report.arrived {
+            self.notify(Notice::Arrived(id));
+        }
+        if report.drained {
+            self.notify(Notice::Drained(id));
+        }
+    }
+
+    fn notify(&self, notice: Notice) {
+        // Fails only when the main thread has let go of us.
+        if self.notices.send(notice).is_ok() && !self.wake.raised.swap(true, Ordering::SeqCst) {
+            self.wake.fd.raise();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! RSA keys for tickets, made before a client waits for one.
+//!
+//! A key takes about ten milliseconds, so a thread of its own keeps a small stock.
+//! With a password each link gets a fresh key: a reused one would let a recorded
+//! ticket be played back. Without a password nothing secret is sent and one key
+//! serves everybody. The thread keeps the host's priority on purpose: changing it
+//! is a forbidden system call under QEMU's sandbox.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::sys;
+use crate::config::limits;
+use crate::guard::guard;
+use crate::link::ticket::TicketKey;
+
+/// The stock and the thread that refills it; dropping it ends the thread.
+#[derive(Debug)]
+pub struct KeyStock {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: VecDeque<Arc<TicketKey>>,
+    /// The key of links that need no secret.
+    open: Option<Arc<TicketKey>>,
+    /// Fresh keys have been asked for: keep the stock full from now on.
+    stocking: bool,
+    stop: bool,
+}
+
+impl KeyStock {
+    /// Starts the thread; `ready` is called on it after each new key.
+    pub fn start(ready: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let theirs = Arc::clone(&shared);
+        let thread = sys::without_signals(|| {
+            std::thread::Builder::new()
+                .name("spice-keys".into())
+                .spawn(move || guard("key thread", (), || refill(&theirs, &ready)))
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// A key for one link: fresh, or the shared one when nothing secret will be
+    /// sent. `None` while it is being made; `ready` tells when to ask again.
+    pub fn take(&self, fresh: bool) -> Option<Arc<TicketKey>> {
+        let mut state = self.shared.state.lock();
+        if !fresh {
+            return state.open.clone();
+        }
+        state.stocking = true;
+        let key = state.ready.pop_front();
+        self.shared.changed.notify_one();
+        key
+    }
+
+    /// Begins to fill the stock: tickets with a password are to be expected.
+    pub fn expect_fresh(&self) {
+        self.shared.state.lock().stocking = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for KeyStock {
+    fn drop(&mut self) {
+        self.shared.state.lock().stop = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn refill(shared: &Shared, ready: &impl Fn()) {
+    let mut state = shared.state.lock();
+    while !state.stop {
+        let lacking =
+            state.open.is_none() || (state.stocking && state.ready.len() < limits::KEYS_READY);
+        if !lacking {
+            shared.changed.wait(&mut state);
+            continue;
+        }
+        drop(state);
+        let made = TicketKey::generate();
+        state = shared.state.lock();
+        match made {
+            Ok(key) => {
+                let key = Arc::new(key);
+                if state.open.is_none() {
+                    state.open = Some(key);
+                } else {
+                    state.ready.push_back(key);
+                }
+                drop(state);
+                ready();
+                state = shared.state.lock();
+            }
+            Err(error) => {
+                crate::warning!("cannot make an RSA key for tickets: {error}");
+                shared.changed.wait_for(&mut state, Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn fresh_keys_differ_and_the_open_one_stays() {
+        let (sender, made) = mpsc::channel();
+        let stock = KeyStock::start(move || drop(sender.send(()))).expect("a thread");
+        let wait_for = |fresh| loop {
+            if let Some(key) = stock.take(fresh) {
+                return key;
+            }
+            made.recv().expect("the thread lives");
+        };
+        assert!(Arc::ptr_eq(&wait_for(false), &wait_for(false)));
+        let (one, other) = (wait_for(true), wait_for(true));
+        assert_ne!(one.public_der(), other.public_der());
+    }
+}

@@ -1,0 +1,165 @@
+//! Listening sockets: TCP, unix, abstract, or one that the host brought.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Which address family the host asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// Whatever the address resolves to.
+    #[default]
+    Any,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+    /// A unix socket; the address is a path, or `@name` in the abstract namespace.
+    Unix,
+}
+
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub struct Listener {
+    /// Taken only in `drop`.
+    socket: Option<Socket>,
+    /// A descriptor that the host brought is watched but never closed.
+    borrowed: bool,
+}
+
+impl Listener {
+    /// Listens on the first address that works.
+    pub fn tcp(address: &str, port: u16, family: Family) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of this family");
+        for candidate in candidates(address, port)?.into_iter().filter(|a| fits(a, family)) {
+            match listen_tcp(candidate) {
+                Ok(socket) => return Ok(Self { socket: Some(socket), borrowed: false }),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Listens on a path, removing what stands there first, or on `@name`.
+    pub fn unix(path: &str) -> io::Result<Self> {
+        let address = if let Some(name) = path.strip_prefix('@') {
+            SockAddr::unix(format!("\0{name}"))?
+        } else {
+            if let Err(error) = std::fs::remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                crate::warning!("cannot remove {path} before listening there: {error}");
+            }
+            SockAddr::unix(path)?
+        };
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&address)?;
+        listen(socket)
+    }
+
+    /// Accepts on a descriptor of the host's, which stays the host's.
+    ///
+    /// The caller has checked that it is open; ownership is not taken.
+    pub fn borrowed(fd: OwnedFd) -> io::Result<Self> {
+        let listener = Self { socket: Some(Socket::from(fd)), borrowed: true };
+        if let Some(socket) = &listener.socket {
+            socket.set_nonblocking(true)?;
+        }
+        Ok(listener)
+    }
+
+    /// The next waiting connection, `None` when there is none.
+    pub fn accept(&self) -> io::Result<Option<Socket>> {
+        let Some(socket) = &self.socket else {
+            return Ok(None);
+        };
+        match socket.accept() {
+            Ok((accepted, _)) => Ok(Some(accepted)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionAborted => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.borrowed
+            && let Some(socket) = self.socket.take()
+        {
+            // Let go of the number without closing it.
+            let _ = socket.into_raw_fd();
+        }
+    }
+}
+
+fn candidates(address: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if address.is_empty() {
+        let any = |ip: IpAddr| SocketAddr::new(ip, port);
+        return Ok(vec![any(Ipv4Addr::UNSPECIFIED.into()), any(Ipv6Addr::UNSPECIFIED.into())]);
+    }
+    Ok((address, port).to_socket_addrs()?.collect())
+}
+
+fn fits(address: &SocketAddr, family: Family) -> bool {
+    match family {
+        Family::Any => true,
+        Family::Ipv4 => address.is_ipv4(),
+        Family::Ipv6 => address.is_ipv6(),
+        Family::Unix => false,
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // One IPv6 socket serves IPv4 clients too, as upstream's does.
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(libc::SOMAXCONN)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<Listener> {
+    socket.listen(libc::SOMAXCONN)?;
+    socket.set_nonblocking(true)?;
+    Ok(Listener { socket: Some(socket), borrowed: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_an_error() {
+        let first = Listener::tcp("127.0.0.1", 0, Family::Any).expect("any free port");
+        let address = first.socket.as_ref().expect("present").local_addr().expect("bound");
+        let port = address.as_socket().expect("TCP").port();
+        assert!(Listener::tcp("127.0.0.1", port, Family::Any).is_err());
+        assert!(Listener::tcp("127.0.0.1", 0, Family::Ipv6).is_err(), "no such address");
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced() {
+        let path = std::env::temp_dir().join(format!("spice-listener-{}", std::process::id()));
+        let path = path.to_str().expect("a plain path");
+        drop(Listener::unix(path).expect("first"));
+        let second = Listener::unix(path).expect("again");
+        assert!(second.accept().expect("works").is_none());
+        std::fs::remove_file(path).expect("was there");
+    }
+}

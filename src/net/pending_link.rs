@@ -1,0 +1,161 @@
+//! One connection during the link phase, on the I/O thread.
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
+use super::stream::{Received, Stream};
+use crate::config::limits;
+use crate::link::ticket::TicketKey;
+use crate::link::{Action, Link, LinkOptions, Policy, Request};
+
+/// A link under way.
+#[derive(Debug)]
+pub(super) struct PendingLink {
+    // Declared before the stream: the watch must end before the socket closes.
+    registration: IoRegistration,
+    stream: Stream,
+    machine: Link,
+    options: LinkOptions,
+    /// Bytes that the socket has not taken yet.
+    unsent: Vec<u8>,
+    /// When the client must have finished.
+    deadline: Instant,
+    peer: String,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Wait for the socket.
+    Waiting,
+    /// Wait for a key.
+    NeedKey,
+    /// The client may have its channel.
+    Authenticated(Request),
+    /// Close it, for this reason.
+    Close(String),
+}
+
+/// What remains of a link that succeeded.
+#[derive(Debug)]
+pub struct Linked {
+    /// The socket, watched by nobody.
+    pub stream: Stream,
+    /// What the client asked for.
+    pub request: Request,
+    /// Bytes of the link reply that the socket has not taken yet.
+    pub unsent: Vec<u8>,
+    /// Whether the connection is encrypted.
+    pub secured: bool,
+}
+
+impl PendingLink {
+    pub(super) fn new(
+        reactor: &IoReactor,
+        key: u64,
+        stream: Stream,
+        options: LinkOptions,
+        now: Instant,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            registration: reactor.register(stream.as_raw_fd(), key, Interest::READ)?,
+            peer: stream.addresses().peer_text,
+            stream,
+            machine: Link::new(options),
+            options,
+            unsent: Vec::new(),
+            deadline: now + limits::LINK_DEADLINE,
+        })
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The client's end for people.
+    pub(super) fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// Whether this link's ticket carries a secret.
+    pub(super) fn wants_fresh_key(&self, policy: &dyn Policy) -> bool {
+        policy.ticketing() && !self.options.skip_auth
+    }
+
+    /// The socket is ready.
+    pub(super) fn handle_ready(&mut self, policy: &dyn Policy, now: Instant) -> Progress {
+        if let Err(error) = self.flush() {
+            return Progress::Close(error.to_string());
+        }
+        let mut input = BytesMut::with_capacity(limits::READ_CHUNK);
+        if self.machine.wants_input() {
+            match self.stream.recv(&mut input) {
+                Ok(Received::Data(_) | Received::Nothing) => {}
+                Ok(Received::End) => {
+                    return Progress::Close("the client closed the connection".to_owned());
+                }
+                Err(error) => return Progress::Close(error.to_string()),
+            }
+        }
+        self.machine.handle_bytes(&input, policy, now);
+        self.advance()
+    }
+
+    /// A key is there.
+    pub(super) fn handle_key(
+        &mut self,
+        key: Arc<TicketKey>,
+        policy: &dyn Policy,
+        now: Instant,
+    ) -> Progress {
+        self.machine.handle_key(key, policy, now);
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Progress {
+        let mut progress = Progress::Waiting;
+        while let Some(action) = self.machine.poll_action() {
+            progress = match action {
+                Action::Send(bytes) => {
+                    self.unsent.extend_from_slice(&bytes);
+                    continue;
+                }
+                Action::NeedKey => Progress::NeedKey,
+                Action::Authenticated(request) => Progress::Authenticated(request),
+                Action::Close(reason) => Progress::Close(reason.to_string()),
+            };
+        }
+        // A refusal that does not fit into an empty socket buffer is not worth
+        // waiting for: the close tells the client as much.
+        match self.flush() {
+            Err(error) if !matches!(progress, Progress::Close(_)) => {
+                Progress::Close(error.to_string())
+            }
+            _ => progress,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.unsent.is_empty() {
+            let sent = self.stream.send(&[IoSlice::new(&self.unsent)])?;
+            self.unsent.drain(..sent);
+        }
+        self.registration.set_interest(Interest {
+            read: self.machine.wants_input(),
+            write: !self.unsent.is_empty(),
+        });
+        Ok(())
+    }
+
+    /// Ends the link phase.
+    pub(super) fn into_linked(self, request: Request) -> Linked {
+        let Self { registration, stream, unsent, options, .. } = self;
+        drop(registration);
+        Linked { stream, request, unsent, secured: options.secured }
+    }
+}

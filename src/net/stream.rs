@@ -1,0 +1,115 @@
+//! A connected socket: non-blocking, quiet about broken pipes.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::{Domain, Socket, TcpKeepalive};
+
+use super::sys;
+
+/// Idle time before the kernel probes a silent TCP peer: upstream's ten minutes.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
+
+/// A client's socket.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Socket,
+    is_unix: bool,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Raw `sockaddr` bytes of our end.
+    pub local: Vec<u8>,
+    /// Raw `sockaddr` bytes of the client's end.
+    pub peer: Vec<u8>,
+    /// The client's end for people: `127.0.0.1:40000`, or `unix`.
+    pub peer_text: String,
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// This many bytes.
+    Data(usize),
+    /// Nothing now.
+    Nothing,
+    /// The peer closed.
+    End,
+}
+
+impl Stream {
+    /// Prepares an accepted or handed-in socket. Options that this kind of socket
+    /// does not know are left alone; only a socket that cannot be made
+    /// non-blocking is refused.
+    pub fn new(socket: Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let is_unix = socket.domain()? == Domain::UNIX;
+        if !is_unix {
+            let _ = socket.set_tcp_nodelay(true);
+            let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE));
+        }
+        Ok(Self { socket, is_unix })
+    }
+
+    /// Whether the peer is on the same machine by a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.is_unix
+    }
+
+    /// The addresses of both ends, empty where the kernel does not tell.
+    pub fn addresses(&self) -> Addresses {
+        let local = self.socket.local_addr().ok();
+        let peer = self.socket.peer_addr().ok();
+        let peer_text = peer
+            .as_ref()
+            .and_then(socket2::SockAddr::as_socket)
+            .map_or_else(|| "unix socket".to_owned(), |address| address.to_string());
+        let bytes =
+            |address: Option<socket2::SockAddr>| address.map(|a| raw(&a)).unwrap_or_default();
+        Addresses { local: bytes(local), peer: bytes(peer), peer_text }
+    }
+
+    /// Reads once, appending to `buffer` as much as it has room for.
+    pub fn recv(&self, buffer: &mut BytesMut) -> io::Result<Received> {
+        loop {
+            return match sys::recv_append(&self.socket, buffer) {
+                Ok(0) => Ok(Received::End),
+                Ok(count) => Ok(Received::Data(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Writes what the socket takes now, 0 if nothing. Never raises SIGPIPE.
+    pub fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            return match self.socket.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL) {
+                Ok(count) => Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Gives the descriptor back without closing it.
+    pub fn into_fd(self) -> OwnedFd {
+        self.socket.into()
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+fn raw(address: &socket2::SockAddr) -> Vec<u8> {
+    sys::address_bytes(address)
+}

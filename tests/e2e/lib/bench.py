@@ -1,0 +1,149 @@
+"""What a test file is made of.
+
+A test file has a function `start_vm(bench)` returning a running Qemu, and
+functions marked `@check`, run in order on that machine. After a failed check
+the machine is thrown away and the next check gets a new one, so that one
+failure is one failure. When the file is done the machine must quit with status
+0 and must not have complained on stderr: that is the check `quits`.
+"""
+
+import re
+import time
+import traceback
+from pathlib import Path
+
+from .qemu import Qemu, free_port
+from .spice_client import SpiceClient
+
+# What QEMU itself says on stderr in ordinary runs, with any SPICE library.
+HARMLESS = [
+    r"^$",
+]
+
+
+def check(function):
+    """Marks a function of a test file as a check."""
+    function.is_check = True
+    return function
+
+
+class Bench:
+    """Everything a check needs; one per test file."""
+
+    def __init__(self, module, library, logs):
+        self.module = module
+        self.library = library
+        self.logs = Path(logs)
+        self.facts = {}
+        self.expected_stderr = list(HARMLESS)
+        self._vm = None
+        self._vms = 0
+        self._extra = []
+        self._clients = []
+        self._client_names = 0
+
+    # ---- what checks use
+
+    @property
+    def vm(self):
+        if self._vm is None:
+            self._vm = self.module.start_vm(self)
+        return self._vm
+
+    def qemu(self, args, **options):
+        """Starts a machine; the SPICE port's number is in its `port`, the tests'
+        `-spice` options contain the word PORT in its place."""
+        self._vms += 1
+        logs = self.logs / f"vm{self._vms}"
+        for attempt in range(3):
+            port = free_port()
+            words = [str(word).replace("PORT", str(port)) for word in args]
+            try:
+                vm = Qemu(self.library, logs, words, **options)
+            except AssertionError as error:
+                # Somebody else took the port between free_port and QEMU's bind.
+                if attempt < 2 and "in use" in str(error):
+                    continue
+                raise
+            vm.port = port
+            return vm
+
+    def own_vm(self, args, **options):
+        """A machine for one check only; it is ended with the check."""
+        vm = self.qemu(args, **options)
+        self._extra.append(vm)
+        return vm
+
+    def client(self):
+        """A client process for one check; it is ended with the check."""
+        self._client_names += 1
+        client = SpiceClient(self.logs, f"client{self._client_names}")
+        self._clients.append(client)
+        return client
+
+    def observe(self, name, value):
+        """Notes something that must be the same with both libraries."""
+        self.facts[name] = value
+
+    def expect_stderr(self, pattern):
+        """Lines like this on QEMU's stderr are what this file provokes."""
+        self.expected_stderr.append(pattern)
+
+    def complaints(self, vm):
+        return [line for line in vm.stderr().splitlines()
+                if not any(re.search(p, line) for p in self.expected_stderr)]
+
+    def quit_cleanly(self, vm):
+        """QEMU ends by `quit` with status 0 and without a word on stderr."""
+        assert vm.alive(), f"QEMU died: status {vm.process.poll()}; {vm.stderr()}"
+        status = vm.quit()
+        complaints = self.complaints(vm)
+        assert status == 0, f"QEMU's exit status is {status}; {vm.stderr()}"
+        assert not complaints, f"QEMU wrote to stderr: {complaints}"
+
+    # ---- running
+
+    def run(self, report, only=None):
+        checks = [f for f in vars(self.module).values() if getattr(f, "is_check", False)]
+        for function in checks:
+            if not only or function.__name__ in only:
+                report(self._run_one(function.__name__, lambda f=function: f(self)))
+        if self._vm is not None:
+            vm, self._vm = self._vm, None
+            report(self._run_one("quits", lambda: self.quit_cleanly(vm)))
+            vm.kill()
+
+    def _run_one(self, name, body):
+        self.facts = {}
+        begin = time.monotonic()
+        error = None
+        try:
+            body()
+        except Exception as problem:
+            (self.logs / f"{name}.traceback").write_text(traceback.format_exc())
+            error = f"{type(problem).__name__}: {problem}" if str(problem) else traceback.format_exc(-1)
+            error += self._vm_state()
+        for client in self._clients:
+            client.stop()
+        self._clients = []
+        for vm in self._extra + ([self._vm] if error and self._vm else []):
+            vm.kill()
+        self._extra = []
+        if error:
+            self._vm = None
+        return {
+            "check": f"{self.module.__name__.removeprefix('test_')}.{name}",
+            "passed": error is None,
+            "seconds": round(time.monotonic() - begin, 1),
+            "error": error,
+            "facts": self.facts,
+        }
+
+    def _vm_state(self):
+        text = ""
+        for vm in self._extra + [self._vm]:
+            if vm is not None and not vm.alive():
+                text += f" [QEMU is dead, status {vm.process.poll()}]"
+            if vm is not None and self.complaints(vm):
+                text += f" [QEMU's stderr ends: {self.complaints(vm)[-3:]}]"
+        return text

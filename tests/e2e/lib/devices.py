@@ -1,0 +1,21 @@
+"""The pieces of QEMU command lines that the tests share."""
+
+PORT = "org.spice-space.fs.0"
+
+SPICE_TCP = ["-spice", "port=PORT,addr=127.0.0.1,disable-ticketing=on"]
+SERIAL_BUS = ["-device", "virtio-serial-pci,id=vs"]
+USB_BUS = ["-device", "ich9-usb-ehci1,id=usb",
+           "-device", "ich9-usb-uhci1,masterbus=usb.0,firstport=0,multifunction=on"]
+MACHINE = ["-M", "pc", "-vga", "std"]
+
+
+def port(number, name):
+    """A SPICE port with its virtio port: ids portN (chardev) and vportN."""
+    return ["-chardev", f"spiceport,name={name},id=port{number}",
+            "-device", f"virtserialport,chardev=port{number},name={name},id=vport{number}"]
+
+
+def usbredir(number):
+    """A USB redirection slot: ids redirN (chardev) and usbredirN."""
+    return ["-chardev", f"spicevmc,name=usbredir,id=redir{number}",
+            "-device", f"usb-redir,chardev=redir{number},id=usbredir{number}"]

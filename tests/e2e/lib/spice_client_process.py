@@ -1,0 +1,303 @@
+"""A real SPICE client (spice-gtk's SpiceClientGLib, no window) in a process of its
+own, driven by JSON lines over the socket whose number is the first argument.
+
+Commands carry an "id" and are answered by {"reply": id, ...}; everything that
+happens is told as {"event": ...}. Channels are named "port:0" (type:id). What a
+port channel receives goes to the file named in its "channel-new" event; the
+"data" events say how much there is.
+"""
+
+import ctypes
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import gi
+
+gi.require_version("SpiceClientGLib", "2.0")
+from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
+
+CHUNK = 64 * 1024
+DATA_EVENT_MS = 50
+
+# spice_port_channel_write_async keeps the pointer until its callback runs, which
+# the introspected call cannot promise: it is called through ctypes.
+_spice = ctypes.CDLL("libspice-client-glib-2.0.so.8")
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_write_async = _spice.spice_port_channel_write_async
+_write_async.restype = None
+_write_async.argtypes = [
+    ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t,
+    ctypes.c_void_p, _CALLBACK, ctypes.c_void_p,
+]
+_write_finish = _spice.spice_port_channel_write_finish
+_write_finish.restype = ctypes.c_ssize_t
+_write_finish.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+
+
+def on(obj, signal, function):
+    """SpiceSession and SpiceChannel have methods of their own called `connect`."""
+    GObject.Object.connect(obj, signal, function)
+
+
+def channel_name(channel):
+    kind = channel.get_property("channel-type")
+    return f"{SpiceClientGLib.Channel.type_to_string(kind)}:{channel.get_property('channel-id')}"
+
+
+class Port:
+    """What a port channel has received, and the transfer in the other direction."""
+
+    def __init__(self, client, channel, path):
+        self.client = client
+        self.channel = channel
+        self.name = channel_name(channel)
+        self.path = path
+        self.file = open(path, "wb", buffering=0)
+        self.total = 0
+        self.told = 0
+        self.timer = None
+        self.sending = None
+        self.keep = None
+        self.callback = _CALLBACK(self._written)
+        on(channel, "port-data", self._data)
+        on(channel, "port-event", self._event)
+        on(channel, "notify::port-name", self._init)
+        on(channel, "notify::port-opened", self._opened)
+
+    def _init(self, channel, _spec):
+        self.client.tell("port-init", channel=self.name, name=channel.get_property("port-name"))
+
+    def _opened(self, channel, _spec):
+        """Only changes are notified: a port that is closed at PORT_INIT says nothing."""
+        self.client.tell("port-opened", channel=self.name,
+                         opened=channel.get_property("port-opened"))
+
+    def _event(self, _channel, event):
+        self._flush()
+        self.client.tell("port-event", channel=self.name, number=event)
+
+    def _data(self, _channel, pointer, size):
+        self.file.write(ctypes.string_at(pointer, size))
+        self.total += size
+        if self.timer is None:
+            self.timer = GLib.timeout_add(DATA_EVENT_MS, self._flush_timer)
+
+    def _flush_timer(self):
+        self.timer = None
+        self._flush()
+        return False
+
+    def _flush(self):
+        if self.total != self.told:
+            self.told = self.total
+            self.client.tell("data", channel=self.name, total=self.total, path=self.path)
+
+    def closed(self):
+        self._flush()
+
+    def send(self, reply, path, start=0, count=None):
+        data = Path(path).read_bytes()[start:]
+        self.sending = [reply, data if count is None else data[:count], 0]
+        self._send_next()
+
+    def _send_next(self):
+        reply, data, position = self.sending
+        if position >= len(data):
+            self.sending = None
+            self.client.reply(reply, sent=position)
+            return
+        # The buffer lives until the callback: `keep` is that promise.
+        self.keep = data[position:position + CHUNK]
+        self.sending[2] += len(self.keep)
+        _write_async(hash(self.channel), self.keep, len(self.keep), None, self.callback, None)
+
+    def _written(self, channel, result, _data):
+        error = ctypes.c_void_p()
+        written = _write_finish(channel, result, ctypes.byref(error))
+        if self.sending is None:
+            return
+        if written < 0:
+            reply, _, position = self.sending
+            self.sending = None
+            self.client.reply(reply, error="the write failed", sent=position - len(self.keep))
+            return
+        self._send_next()
+
+
+class Client:
+    """One session and its channels."""
+
+    def __init__(self, sock, directory):
+        self.sock = sock
+        self.directory = directory
+        self.buffer = b""
+        self.fds = []
+        self.loop = GLib.MainLoop()
+        self.connect_types = set()
+        self.channels = {}
+        self.ports = {}
+        self.files = 0
+        self.session = SpiceClientGLib.Session.new()
+        self.manager = None
+        self.wants_fd = {}
+        on(self.session, "channel-new", self._channel_new)
+        on(self.session, "channel-destroy", self._channel_destroy)
+        on(self.session, "disconnected", lambda _s: self.tell("disconnected"))
+        for prop in ("name", "uuid"):
+            on(self.session, f"notify::{prop}", self._session_notify)
+        GLib.io_add_watch(sock.fileno(), GLib.PRIORITY_DEFAULT,
+                          GLib.IOCondition.IN | GLib.IOCondition.HUP, self._readable)
+
+    # ---- the control socket
+
+    def _write(self, message):
+        try:
+            self.sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self.loop.quit() # the test is gone
+
+    def tell(self, event, **fields):
+        self._write({"event": event, **fields})
+
+    def reply(self, number, **fields):
+        self._write({"reply": number, **fields})
+
+    def _readable(self, _fd, _condition):
+        data, fds, _flags, _address = socket.recv_fds(self.sock, 65536, 8)
+        self.fds += fds
+        if not data:
+            self.loop.quit()
+            return False
+        self.buffer += data
+        *lines, self.buffer = self.buffer.split(b"\n")
+        for line in lines:
+            command = json.loads(line)
+            number = command.pop("id")
+            try:
+                getattr(self, "do_" + command.pop("command"))(number, **command)
+            except Exception as error: # the test must learn of every failure
+                self.reply(number, error=f"{type(error).__name__}: {error}")
+        return True
+
+    # ---- what the session tells
+
+    def _session_notify(self, session, spec):
+        value = session.get_property(spec.name)
+        if spec.name == "uuid":
+            value = ctypes.string_at(value, 16).hex() if value else None
+        self.tell("session", property=spec.name, value=value)
+
+    def _channel_new(self, _session, channel):
+        name = channel_name(channel)
+        self.channels[name] = channel
+        path = None
+        if isinstance(channel, SpiceClientGLib.PortChannel):
+            self.files += 1
+            path = str(self.directory / f"{name.replace(':', '-')}.{self.files}.data")
+            self.ports[name] = Port(self, channel, path)
+        self.tell("channel-new", channel=name, path=path)
+        on(channel, "channel-event", self._channel_event)
+        on(channel, "open-fd", self._channel_open_fd)
+        if isinstance(channel, SpiceClientGLib.MainChannel):
+            for prop in ("mouse-mode", "agent-connected"):
+                on(channel, f"notify::{prop}", self._main_notify)
+        elif name.split(":")[0] in self.connect_types:
+            SpiceClientGLib.Channel.connect(channel)
+
+    def _main_notify(self, channel, spec):
+        value = channel.get_property(spec.name)
+        self.tell("main", property=spec.name, value=int(value))
+
+    def _channel_event(self, channel, event):
+        name = channel_name(channel)
+        if event != SpiceClientGLib.ChannelEvent.OPENED and name in self.ports:
+            self.ports[name].closed()
+        error = channel.get_error()
+        self.tell("channel-event", channel=name, what=event.value_nick,
+                  error=error.message if error else None)
+
+    def _channel_destroy(self, _session, channel):
+        name = channel_name(channel)
+        if self.channels.get(name) is channel:
+            del self.channels[name]
+            self.ports.pop(name, None)
+        self.tell("channel-destroy", channel=name)
+
+    def _channel_open_fd(self, channel, _with_tls):
+        """A session over given fds: the test makes one for each channel."""
+        name = channel_name(channel)
+        self.wants_fd[name] = channel
+        self.tell("want-fd", channel=name)
+
+    # ---- commands
+
+    def do_open(self, number, connect=(), host=None, port=None, unix_path=None, password=None,
+                usb=False):
+        self.connect_types = set(connect)
+        for name, value in (("host", host), ("unix-path", unix_path), ("password", password),
+                            ("port", None if port is None else str(port))):
+            if value is not None:
+                self.session.set_property(name, value)
+        if usb:
+            self.manager = SpiceClientGLib.UsbDeviceManager.get(self.session)
+        self.reply(number, ok=SpiceClientGLib.Session.connect(self.session))
+
+    def do_open_fd(self, number, connect=(), password=None):
+        self.connect_types = set(connect)
+        if password is not None:
+            self.session.set_property("password", password)
+        self.reply(number, ok=SpiceClientGLib.Session.open_fd(self.session, self.fds.pop(0)))
+
+    def do_give_fd(self, number, channel):
+        ok = SpiceClientGLib.Channel.open_fd(self.wants_fd.pop(channel), self.fds.pop(0))
+        self.reply(number, ok=ok)
+
+    def do_connect_channel(self, number, channel):
+        self.reply(number, ok=SpiceClientGLib.Channel.connect(self.channels[channel]))
+
+    def do_disconnect_channel(self, number, channel):
+        SpiceClientGLib.Channel.disconnect(
+            self.channels[channel], SpiceClientGLib.ChannelEvent.CLOSED)
+        self.reply(number)
+
+    def do_close(self, number):
+        SpiceClientGLib.Session.disconnect(self.session)
+        self.reply(number)
+
+    def do_list(self, number):
+        self.reply(number, channels=sorted(self.channels))
+
+    def do_send(self, number, channel, path, start=0, count=None):
+        self.ports[channel].send(number, path, start, count)
+
+    def do_port_state(self, number, channel):
+        port = self.channels[channel]
+        self.reply(number, name=port.get_property("port-name"),
+                   opened=port.get_property("port-opened"))
+
+    def do_port_event(self, number, channel, event):
+        SpiceClientGLib.PortChannel.event(self.channels[channel], event)
+        self.reply(number)
+
+    def do_request_mouse_mode(self, number, mode):
+        main = self.channels["main:0"]
+        main.request_mouse_mode(mode)
+        self.reply(number)
+
+    def do_share_cd(self, number, path):
+        from shared_cd import share
+
+        share(self.manager, path, lambda **fields: self.reply(number, **fields))
+
+
+def main():
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    client = Client(sock, Path(sys.argv[2]))
+    client.tell("ready", pid=os.getpid())
+    client.loop.run()
+
+
+main()

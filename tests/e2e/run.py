@@ -1,0 +1,197 @@
+"""Runs the end-to-end checks; see `scripts/e2e --help`."""
+
+import argparse
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+
+from lib.guest import make_guest  # noqa: E402
+
+FILE_SECONDS = 300
+STATE = REPOSITORY / ".cache" / "e2e"
+
+# Longest first: two run side by side.
+ORDER = ["lifecycle", "hotplug", "port", "session", "usb_cd"]
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        prog="scripts/e2e",
+        description="End-to-end checks: an unmodified QEMU, a small Linux guest and a real SPICE "
+        "client on Debian's SPICE server library or on ours. A NAME is a test file (port) or one "
+        "of its checks (port.echo); without a NAME everything runs.",
+    )
+    parser.add_argument("--lib", choices=["debian", "ours"], default="ours")
+    parser.add_argument("--home", choices=["main", "thread"],
+                        help="the thread on which our library serves established connections")
+    parser.add_argument("--build", default=str(REPOSITORY / "build"), metavar="DIR",
+                        help="the directory that holds our libspice-server.so.1 (default: build)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N")
+    parser.add_argument("--differential", action="store_true",
+                        help="run with Debian's library, then with ours in both homes, and fail "
+                        "where they disagree")
+    parser.add_argument("--compare", nargs="+", metavar="FILE",
+                        help="only compare result files of earlier runs with the first one")
+    parser.add_argument("--list", action="store_true", help="print the names of all test files")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    return parser.parse_args()
+
+
+def test_files(names):
+    files = sorted(path.stem.removeprefix("test_") for path in HERE.glob("test_*.py"))
+    files.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    wanted = {}
+    for name in names:
+        file, _, check = name.partition(".")
+        if file not in files:
+            sys.exit(f"e2e: no test file named {file}; there are: {', '.join(files)}")
+        wanted.setdefault(file, [])
+        if check:
+            wanted[file].append(check)
+    if not names:
+        return {file: [] for file in files}
+    return {file: wanted[file] for file in files if file in wanted}
+
+
+class Run:
+    """All test files on one library."""
+
+    def __init__(self, options, lib, home):
+        self.options = options
+        self.lib = lib
+        self.home = home
+        self.title = lib + (f"-{home}" if home else "")
+        self.logs = STATE / self.title
+        self.results = []
+        self.lock = threading.Lock()
+
+    def execute(self):
+        files = test_files(self.options.names)
+        begin = time.monotonic()
+        print(f"e2e: {len(files)} test files on the library: {self.title}", flush=True)
+        work = queue.Queue()
+        for item in files.items():
+            work.put(item)
+        workers = [threading.Thread(target=self._work, args=(work,))
+                   for _ in range(max(1, self.options.jobs))]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        self.results.sort(key=lambda result: result["check"])
+        path = STATE / f"results-{self.title}.json"
+        path.write_text(json.dumps(self.results, indent=1) + "\n")
+        failed = sum(not result["passed"] for result in self.results)
+        if failed:
+            print(f"e2e: logs are in {self.logs.relative_to(REPOSITORY)}")
+        print(f"e2e: {self.title}: {time.monotonic() - begin:.0f} s, results in "
+              f"{path.relative_to(REPOSITORY)}")
+        print(f"{len(self.results) - failed} passed, {failed} failed", flush=True)
+        return path
+
+    def _work(self, work):
+        while True:
+            try:
+                file, only = work.get_nowait()
+            except queue.Empty:
+                return
+            self._run_file(file, only)
+
+    def _run_file(self, file, only):
+        logs = self.logs / file
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(parents=True)
+        command = [sys.executable, HERE / "run_file.py", f"test_{file}", "--lib", self.lib,
+                   "--build", self.options.build, "--logs", logs]
+        command += ["--home", self.home] if self.home else []
+        command += ["--only", *only] if only else []
+        with open(logs / "log", "wb") as log:
+            # No preexec_fn here: this runs in a thread. The child asks for the
+            # signal itself.
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        timer = threading.Timer(FILE_SECONDS, process.kill)
+        timer.start()
+        for line in process.stdout:
+            self._add(json.loads(line))
+        timed_out = not timer.is_alive()
+        timer.cancel()
+        if process.wait() != 0:
+            tail = (logs / "log").read_text(errors="replace").strip().splitlines()[-1:]
+            self._add({"check": f"{file}.runs", "passed": False, "seconds": 0, "facts": {},
+                       "error": f"not done after {FILE_SECONDS} s" if timed_out
+                       else f"the test file ended with status {process.returncode}: {tail}"})
+
+    def _add(self, result):
+        with self.lock:
+            self.results.append(result)
+            word = "ok  " if result["passed"] else "FAIL"
+            print(f"{word} {result['check']} ({result['seconds']} s)", flush=True)
+            if result["error"]:
+                print(f"     {result['error']}", flush=True)
+
+
+def compare(paths):
+    """How many checks of the other runs disagree with the first one."""
+    runs = []
+    for path in paths:
+        runs.append((Path(path).stem.removeprefix("results-"),
+                     {r["check"]: r for r in json.loads(Path(path).read_text())}))
+    (judge_name, judge), *others = runs
+    disagreements = 0
+    for name, results in others:
+        for check in sorted(judge.keys() | results.keys()):
+            left, right = judge.get(check), results.get(check)
+            problem = None
+            if left is None or right is None:
+                problem = f"ran only with {judge_name if right is None else name}"
+            elif left["passed"] != right["passed"]:
+                problem = " and ".join(f"{'passes' if r['passed'] else 'fails'} with {n}"
+                                       for n, r in ((judge_name, left), (name, right)))
+            elif left["facts"] != right["facts"]:
+                keys = [k for k in sorted(left["facts"].keys() | right["facts"].keys())
+                        if left["facts"].get(k) != right["facts"].get(k)]
+                problem = "; ".join(f"{k}: {judge_name} {json.dumps(left['facts'].get(k))}, "
+                                    f"{name} {json.dumps(right['facts'].get(k))}" for k in keys)
+            if problem:
+                disagreements += 1
+                print(f"DIFF {check}: {problem}")
+    print(f"e2e: {', '.join(name for name, _ in others)} against {judge_name}: "
+          f"{disagreements} disagreements")
+    return disagreements
+
+
+def main():
+    options = parse()
+    os.environ["LC_ALL"] = "C.UTF-8"
+    if options.list:
+        print("\n".join(test_files([])))
+        return 0
+    if options.compare:
+        return 1 if compare(options.compare) else 0
+    make_guest()
+    runs = [(options.lib, options.home)]
+    if options.differential:
+        runs = [("debian", None), ("ours", "main"), ("ours", "thread")]
+    failed = 0
+    paths = []
+    for lib, home in runs:
+        run = Run(options, lib, home)
+        paths.append(run.execute())
+        failed += sum(not result["passed"] for result in run.results)
+        failed += 0 if run.results else 1
+    if options.differential:
+        failed += compare(paths)
+    return 1 if failed else 0
+
+
+sys.exit(main())

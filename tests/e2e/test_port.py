@@ -1,0 +1,288 @@
+"""Port channels between a real client and a process in a real Linux guest."""
+
+import os
+import random
+
+from lib.bench import check
+from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port
+from lib.spice_client import random_file, sha256_file
+from lib.waiting import Timeout, wait_until
+
+SECOND = "org.example.second.0"
+DEVICE = f"/dev/virtio-ports/{PORT}"
+MIB = 1 << 20
+OPENED, CLOSED, BREAK = 0, 1, 2
+# What the library says about a client that was killed.
+GONE = r"Spice: .*(Connection reset by peer|Broken pipe)"
+
+
+def start_vm(bench):
+    vm = bench.qemu(MACHINE + SERIAL_BUS + port(1, PORT) + port(2, SECOND) + SPICE_TCP, boot=True)
+    vm.guest.wait_boot()
+    return vm
+
+
+def background(vm, script):
+    """Runs a script in the guest's background; `wait_job` tells when it is done."""
+    vm.guest.sh("rm -f /tmp/job.status; "
+                f"{{ ({script}) >/tmp/job.log 2>&1; echo $? >/tmp/job.status; }} &")
+
+
+def wait_job(vm, seconds=60):
+    vm.guest.sh(f"wait_until {seconds} test -s /tmp/job.status", seconds + 5)
+    status = vm.guest.sh("cat /tmp/job.status")
+    log = vm.guest.sh("cat /tmp/job.log")
+    assert status == "0", f"background job in the guest: status {status}: {log}"
+    return log
+
+
+def connect(bench, **options):
+    client = bench.client()
+    client.open(port=bench.vm.port, connect=["port"], **options)
+    return client
+
+
+def echo(bench, data, **options):
+    """Sends a file into the guest and back; compares it at both ends."""
+    vm = bench.vm
+    client = connect(bench)
+    size = data.stat().st_size
+    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; sha256sum </tmp/in; "
+                   "cat /tmp/in >&3")
+    channel = client.port_named(PORT, opened=True)
+    client.send(channel, data)
+    path = client.wait_received(channel, size)
+    in_guest = wait_job(vm).split()[0]
+    assert in_guest == sha256_file(data), "the guest received other bytes than were sent"
+    assert sha256_file(path) == sha256_file(data), "the client got other bytes back"
+    total, _ = client.received(channel)
+    assert total == size, f"{total} bytes came back instead of {size}"
+    client.close()
+
+
+@check
+def echo_8_mib_random(bench):
+    echo(bench, random_file(bench.logs / "random", 8 * MIB))
+
+
+@check
+def echo_4_mib_text(bench):
+    """Text compresses well: a server with LZ4 uses it here."""
+    words = [f"{n * 7919 % 1000003:x} " for n in range(4000)]
+    generator = random.Random(1)
+    text = "".join(generator.choices(words, k=800_000))[:4 * MIB]
+    path = bench.logs / "text"
+    path.write_text(text)
+    echo(bench, path)
+
+
+@check
+def echo_through_second_port(bench):
+    """Two ports at once; each byte on its own port."""
+    vm = bench.vm
+    client = connect(bench)
+    vm.guest.sh(f"""
+        for name in {PORT} {SECOND}; do
+            {{ wait_host $name; exec 3<>/dev/virtio-ports/$name; head -c {MIB} <&3 >/tmp/in.$name
+               cat /tmp/in.$name >&3; }} >/dev/null 2>&1 &
+        done""")
+    sent = {}
+    for name in (PORT, SECOND):
+        channel = client.port_named(name, opened=True)
+        data = random_file(bench.logs / name, MIB)
+        sent[channel] = (data, client.begin("send", channel=channel, path=str(data)))
+    assert len(sent) == 2, f"both names led to {sent}"
+    for channel, (data, begun) in sent.items():
+        client.finish(begun)
+        path = client.wait_received(channel, MIB)
+        assert sha256_file(path) == sha256_file(data), f"{channel}: other bytes came back"
+
+
+@check
+def channel_list(bench):
+    client = connect(bench)
+    client.wait("channel-new", channel="inputs:0") if bench.library.name == "debian" else None
+    client.port_named(PORT)
+    client.port_named(SECOND)
+    ports = [name for name in client.channels() if name.split(":")[0] not in
+             ("inputs", "display", "cursor")]
+    bench.observe("channels besides display, cursor and inputs", ports)
+    assert ports == ["main:0", "port:0", "port:1"], ports
+
+
+@check
+def init_and_events(bench):
+    """PORT_INIT's name and state; the guest opens and closes the device."""
+    vm = bench.vm
+    client = connect(bench)
+    channel = client.port_named(PORT)
+    assert client.command("port_state", channel=channel)["opened"] is False
+    vm.guest.sh(f"exec 3<>{DEVICE}; exec 3>&-; exec 3<>{DEVICE}; exec 3>&-")
+    wait_until(lambda: len(client.seen("port-event")) >= 4, 10, "four port events")
+    numbers = [e["number"] for e in client.seen("port-event", channel=channel)]
+    assert numbers == [OPENED, CLOSED, OPENED, CLOSED], numbers
+    assert not client.seen("port-event", channel=client.port_named(SECOND))
+    # The state a client finds when it comes later.
+    background(vm, f"exec 3<>{DEVICE}; touch /tmp/holding; wait_until 20 test -e /tmp/let-go; "
+                   "rm -f /tmp/let-go")
+    vm.guest.sh("wait_until 10 test -e /tmp/holding; rm -f /tmp/holding")
+    second = connect(bench)
+    channel = second.port_named(PORT, opened=True)
+    vm.guest.sh("touch /tmp/let-go")
+    second.wait("port-event", number=CLOSED, channel=channel)
+    wait_job(vm)
+
+
+@check
+def break_from_client(bench):
+    """A BREAK does nothing to a virtio port, and it must do no harm."""
+    vm = bench.vm
+    client = connect(bench)
+    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c 6 <&3")
+    channel = client.port_named(PORT, opened=True)
+    data = bench.logs / "three"
+    data.write_bytes(b"abc")
+    client.send(channel, data)
+    for event in (BREAK, BREAK, 200):
+        client.command("port_event", channel=channel, event=event)
+    client.send(channel, data)
+    assert wait_job(vm) == "abcabc"
+
+
+@check
+def written_before_a_client_comes(bench):
+    """The guest writes with nobody there: it blocks or waits, and nothing is lost."""
+    vm = bench.vm
+    vm.guest.sh(f"head -c {3 * MIB} /dev/urandom >/tmp/early")
+    background(vm, f"exec 3<>{DEVICE}; cat /tmp/early >&3; read answer <&3; echo \"$answer\"")
+    wanted = vm.guest.sha256("/tmp/early")
+    assert vm.guest.run("test -s /tmp/job.status")[0] != 0, "3 MiB went nowhere"
+    client = connect(bench)
+    channel = client.port_named(PORT, opened=True)
+    path = client.wait_received(channel, 3 * MIB)
+    assert sha256_file(path) == wanted, "other bytes arrived than the guest had written"
+    data = bench.logs / "answer"
+    data.write_bytes(b"thanks\n")
+    client.send(channel, data)
+    assert wait_job(vm) == "thanks"
+
+
+def stalled(vm, progress):
+    """Waits until what `progress` prints in the guest does not change any more."""
+    seen = []
+
+    def settled():
+        seen.append(vm.guest.sh(f"{progress}; usleep 300000"))
+        return len(seen) > 1 and seen[-1] == seen[-2] not in ("", "0")
+
+    wait_until(settled, 30, "the guest to stop writing")
+    return seen[-1]
+
+
+def numbered(first, count):
+    """Lines of 8 bytes, each naming its own position."""
+    return b"".join(b"%07d\n" % n for n in range(first, first + count))
+
+
+@check
+def client_lost_while_the_guest_writes(bench):
+    """Two clients in turn get one stream: what the second receives goes on behind
+    what the first received, whole lines missing only where they were already on
+    their way to the first (1 MiB in the library, and the socket's buffers)."""
+    bench.expect_stderr(GONE)
+    vm = bench.vm
+    lines = 3 * MIB
+    size = lines * 8
+    data = bench.logs / "numbers"
+    data.write_bytes(numbered(0, lines))
+    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/numbers; "
+                   f"tee /tmp/written </tmp/numbers >&3; wait_host {PORT}; read answer <&3")
+    first = connect(bench)
+    channel = first.port_named(PORT, opened=True)
+    first.send(channel, data)
+    first.wait_received(channel, MIB)
+    first.pause()  # the sockets fill, the guest has to wait
+    stalled(vm, "stat -c %s /tmp/written")
+    first.kill()
+    total, path = first.received(channel)
+    with open(path, "rb") as file:
+        head = file.read()
+    assert head == numbered(0, lines)[:len(head)], "the first client's bytes are not the guest's"
+    assert len(head) < size, "the first client had everything already"
+    second = connect(bench)
+    channel = second.port_named(PORT, opened=True)
+
+    def complete():
+        path = second.received(channel)[1]
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - 8))
+            return file.read() == numbered(lines - 1, 1) and path
+
+    path = wait_until(complete, 40, "the last line at the second client", 0.1)
+    with open(path, "rb") as file:
+        tail = file.read()
+    assert tail == numbered(0, lines)[-len(tail):], "the second client's stream has a hole"
+    lost = size - len(head) - len(tail)
+    assert 0 <= lost <= 8 * MIB, f"{lost} bytes got lost between the two clients"
+    data = bench.logs / "answer"
+    data.write_bytes(b"\n")
+    second.send(channel, data)
+    wait_job(vm)
+
+
+@check
+def client_lost_while_it_sends(bench):
+    """The guest does not read while a client sends and goes; what the next client
+    sends comes whole and behind it."""
+    bench.expect_stderr(GONE)
+    vm = bench.vm
+    background(vm, f"""exec 3<>{DEVICE}; wait_until 60 test -e /tmp/go || exit 1; rm /tmp/go
+        : >/tmp/in
+        until test -e /tmp/stop; do cat <&3 >>/tmp/in; usleep 20000; done; rm /tmp/stop""")
+    first = connect(bench)
+    channel = first.port_named(PORT, opened=True)
+    data = bench.logs / "numbers"
+    data.write_bytes(numbered(0, 3 * MIB))
+    begun = first.begin("send", channel=channel, path=str(data))
+    try:
+        first.finish(begun, 1)
+    except Timeout:
+        pass
+    else:
+        raise AssertionError("24 MiB were taken although the guest reads nothing")
+    first.kill()
+    second = connect(bench)
+    channel = second.port_named(PORT, opened=True)
+    late = bench.logs / "late"
+    late.write_bytes(b"late" * 50_000 + b"END")
+    vm.guest.sh("touch /tmp/go")
+    second.send(channel, late)
+    vm.guest.sh("wait_until 30 sh -c 'tail -c 3 /tmp/in | grep -q END'; touch /tmp/stop", 35)
+    second.close()  # without a client the guest's `cat` reads an end of file
+    wait_job(vm)
+    size = int(vm.guest.sh("stat -c %s /tmp/in"))
+    mine = late.stat().st_size
+    kept = size - mine
+    assert vm.guest.sh(f"tail -c {mine} /tmp/in | sha256sum").split()[0] == sha256_file(late), \
+        "the second client's bytes did not arrive whole"
+    assert kept > 0, "nothing of what the first client had handed over survived"
+    assert vm.guest.sh(f"head -c {kept} /tmp/in | sha256sum").split()[0] == \
+        sha256_file(data, 0, kept), "the first client's bytes are not a prefix of what it sent"
+
+
+@check
+def guest_waits_for_a_paused_client(bench):
+    """A client that stops reading stops the guest; nothing piles up in QEMU."""
+    vm = bench.vm
+    size = 24 * MIB
+    client = connect(bench)
+    channel = client.port_named(PORT)
+    client.pause()
+    background(vm, f"exec 3<>{DEVICE}; head -c {size} /dev/urandom | tee /tmp/sent >&3")
+    written = int(stalled(vm, "stat -c %s /tmp/sent"))
+    assert written < size, "the guest could write everything to a client that reads nothing"
+    client.resume()
+    path = client.wait_received(channel, size)
+    wait_job(vm)
+    assert sha256_file(path) == vm.guest.sha256("/tmp/sent")
+    vm.guest.sh("rm -f /tmp/sent /tmp/in /tmp/numbers /tmp/early /tmp/written")
