@@ -7,7 +7,11 @@ use crate::wire::main::{self, FromClient};
 
 /// How large a client's messages may be.
 pub fn rules(kind: u16) -> BodyRule {
-    BodyRule::Whole(if kind == main::AGENT_DATA { limits::AGENT_DATA } else { limits::MAIN_MESSAGE })
+    BodyRule::Whole(if kind == main::AGENT_DATA {
+        limits::AGENT_DATA
+    } else {
+        limits::MAIN_MESSAGE
+    })
 }
 
 /// What a client's message asks for.

@@ -8,9 +8,14 @@
 pub mod abi;
 pub mod char_device;
 pub mod core;
+#[cfg(test)]
+pub(crate) mod fake_qxl;
+pub mod guest_memory;
 pub mod inputs;
 pub mod log_sink;
+pub mod memslot;
 pub mod migration;
+pub mod qxl;
 
 use std::ffi::CStr;
 

@@ -25,7 +25,7 @@ use super::pending_link::{PendingLink, Progress};
 use super::policy::SharedPolicy;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Addresses, Stream};
-use super::sys::{WakeFd, without_signals};
+use super::sys::{WakeFd, spawn};
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
 use crate::config::limits;
@@ -126,12 +126,17 @@ impl IoThread {
             waiting_for_key: Vec::new(),
             connections: HashMap::new(),
         };
-        let thread = without_signals(|| {
-            std::thread::Builder::new()
-                .name("spice-io".into())
-                .spawn(move || while !guard("I/O thread", false, || reactor.run()) {})
-        })?;
-        Ok(Self { commands, poller, notices, wake, next_id, keys, thread: Mutex::new(Some(thread)) })
+        let thread =
+            spawn("spice-io", move || while !guard("I/O thread", false, || reactor.run()) {})?;
+        Ok(Self {
+            commands,
+            poller,
+            notices,
+            wake,
+            next_id,
+            keys,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// The descriptor that becomes readable when notices wait.

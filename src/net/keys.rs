@@ -16,7 +16,6 @@ use parking_lot::{Condvar, Mutex};
 
 use super::sys;
 use crate::config::limits;
-use crate::guard::guard;
 use crate::link::ticket::TicketKey;
 
 /// The stock and the thread that refills it; dropping it ends the thread.
@@ -47,11 +46,7 @@ impl KeyStock {
     pub fn start(ready: impl Fn() + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let theirs = Arc::clone(&shared);
-        let thread = sys::without_signals(|| {
-            std::thread::Builder::new()
-                .name("spice-keys".into())
-                .spawn(move || guard("key thread", (), || refill(&theirs, &ready)))
-        })?;
+        let thread = sys::spawn("spice-keys", move || refill(&theirs, &ready))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 

@@ -13,11 +13,12 @@ mod deadlines;
 mod events;
 mod interfaces;
 mod main_reactor;
+pub mod qxl;
 mod session;
 pub mod settings;
 pub mod spicevmc;
 mod start;
-mod tickets;
+pub mod tickets;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use std::time::Instant;
 use connection::{Connection, Role};
 use deadlines::{Deadlines, DeviceId, Due};
 use events::Events;
+use qxl::QxlHandle;
 use session::Client;
 use settings::Settings;
 use spicevmc::Device;
@@ -42,6 +44,7 @@ use crate::net::io_thread::{ConnectionId, IoThread, Notice};
 use crate::net::policy::SharedPolicy;
 use crate::wire::ChannelKey;
 
+pub use interfaces::{AddError, SUBTYPES};
 pub use start::InitError;
 
 /// A SPICE server.
@@ -67,6 +70,8 @@ pub struct Server {
     /// Newest first.
     devices: RefCell<Vec<Rc<Device>>>,
     next_device: Cell<DeviceId>,
+    /// Newest first.
+    displays: RefCell<Vec<Arc<QxlHandle>>>,
     inputs: RefCell<Vec<(InputKind, InputDevice)>>,
     migration: Cell<Option<Migration>>,
 }

@@ -101,7 +101,8 @@ impl Server {
 
     fn link_other(self: &Rc<Self>, id: ConnectionId, linked: Linked) -> Result<(), String> {
         let connection_id = linked.request.connection_id;
-        let known = self.clients.borrow().iter().any(|client| client.connection_id == connection_id);
+        let known =
+            self.clients.borrow().iter().any(|client| client.connection_id == connection_id);
         if !known {
             send_result(&linked.stream, LinkError::BadConnectionId);
             return Err(format!("no client has session {connection_id:#x}"));
@@ -299,7 +300,11 @@ impl Server {
         if self.clients.borrow().len() > 1 {
             return Vec::new();
         }
-        self.devices.borrow().iter().map(|device| (device.channel.kind, device.channel.id)).collect()
+        self.devices
+            .borrow()
+            .iter()
+            .map(|device| (device.channel.kind, device.channel.id))
+            .collect()
     }
 
     /// Tells clients that know the list of a new channel.

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use super::Server;
 use super::connection::Connection;
 use super::deadlines::{DeviceId, Due};
+use crate::channel::framing::Message;
 use crate::channels::spicevmc::{self, Request};
 use crate::chardev::{self, NoToken, ReadStep, WriteStep};
 use crate::config::limits;
-use crate::channel::framing::Message;
 use crate::host::char_device::CharDevice;
 use crate::wire::ChannelKey;
 use crate::wire::spicevmc::{self as wire, event};
@@ -148,7 +148,10 @@ impl Device {
     /// The host's port was opened or closed, or something else happened to it.
     pub fn port_event(&self, event: u8) {
         if self.port_name.is_none() {
-            return crate::warning!("channel {}: port event on a device without events", self.channel);
+            return crate::warning!(
+                "channel {}: port event on a device without events",
+                self.channel
+            );
         }
         match event {
             event::OPENED => self.port_opened.set(true),

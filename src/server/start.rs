@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::events::Events;
 use super::settings::Settings;
-use super::{Deadlines, Server};
+use super::{Deadlines, Server, qxl};
 use crate::config::home::HomeKind;
 use crate::guard::guard;
 use crate::host::core::Core;
@@ -75,6 +75,7 @@ impl Server {
             events: Events::default(),
             devices: RefCell::default(),
             next_device: Cell::new(1),
+            displays: RefCell::default(),
             inputs: RefCell::default(),
             migration: Cell::default(),
         }
@@ -157,14 +158,31 @@ impl Server {
         Ok(())
     }
 
-    /// The VM runs or stands still.
-    pub fn set_running(&self, running: bool) {
+    /// Char devices may be read and written, or not.
+    fn set_running(&self, running: bool) {
         self.running.set(running);
         let devices = self.devices.borrow().clone();
         for device in devices {
-            guard("device start or stop", (), || {
-                if running { device.start() } else { device.stop() }
-            });
+            guard(
+                "device start or stop",
+                (),
+                || {
+                    if running { device.start() } else { device.stop() }
+                },
+            );
+        }
+    }
+
+    /// The VM runs or stands still: char devices and displays.
+    pub fn set_vm_running(&self, running: bool) {
+        self.set_running(running);
+        let displays = self.displays.borrow().clone();
+        for display in displays {
+            if running {
+                display.start();
+            } else {
+                display.stop();
+            }
         }
     }
 
@@ -185,6 +203,9 @@ impl Server {
         self.tell_all_disconnected();
         for device in std::mem::take(&mut *self.devices.borrow_mut()) {
             device.remove();
+        }
+        for display in std::mem::take(&mut *self.displays.borrow_mut()) {
+            qxl::detach(&display);
         }
         *self.wake_watch.borrow_mut() = None;
         *self.timer.borrow_mut() = None;

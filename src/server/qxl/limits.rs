@@ -1,0 +1,43 @@
+//! Limits of the graphics workers, each with its reason.
+
+use std::time::Duration;
+
+/// Requests that wait for one worker. QEMU has at most a handful under way (it makes
+/// them under its big lock); a caller beyond this waits for its turn.
+pub const QUEUED_REQUESTS: usize = 1024;
+
+/// Surface ids of one device. QEMU's qxl announces 1024.
+pub const SURFACES: u32 = 1024;
+
+/// Bytes of one surface: what fits an i32, as guests' drivers compute with.
+pub const SURFACE_BYTES: u64 = 0x7fff_ffff;
+
+/// Commands taken from one ring before requests get their turn, so that a guest
+/// that never stops drawing delays a waiting vCPU only by these.
+pub const COMMANDS_PER_TURN: usize = 128;
+
+/// Commands taken in one flush. A ring holds 32; a guest that refills it as fast as
+/// we empty it must not hold up the caller, who has QEMU's big lock, for ever.
+pub const COMMANDS_PER_FLUSH: usize = 65_536;
+
+/// Commands in one `spice_qxl_loadvm_commands`: a surface each, and the cursor.
+pub const LOADVM_COMMANDS: u32 = SURFACES + 1;
+
+/// How long an empty ring is left before its wakeup is armed. A wakeup costs the
+/// guest an exit; a guest that draws keeps drawing.
+pub const RING_LINGER: Duration = Duration::from_millis(10);
+
+/// Longest hardware address in `spice_qxl_set_device_info`, in bytes.
+pub const DEVICE_ADDRESS_BYTES: usize = 255;
+
+/// Most monitors of one device, the number that its address message has room for.
+pub const MONITORS: u32 = 16;
+
+/// Most planes of a scanout: DRM knows four.
+pub const SCANOUT_PLANES: u32 = 4;
+
+/// Log lines about a guest's mistakes, per device and [`COMPLAINT_WINDOW`].
+pub const COMPLAINTS: u32 = 10;
+
+/// See [`COMPLAINTS`].
+pub const COMPLAINT_WINDOW: Duration = Duration::from_secs(60);
