@@ -153,7 +153,8 @@ static int on_read(SpiceCharDeviceInstance *sin, uint8_t *buf, int len)
         d->generated += (uint64_t)n;
         d->generate -= (uint64_t)n;
     }
-    wake_from_inside(d, d->wakeup_in_read);
+    /* a guest whose output was taken goes on writing: QEMU wakes from in here */
+    wake_from_inside(d, d->wakeup_in_read && n > 0);
     if (d->in_read)
         d->in_read(d);
     d->reading = false;

@@ -482,7 +482,9 @@ static void wakeup_inside_everything(void)
  * inside must make the library try again, in the same call. */
 static void wake_then_open_up(struct chardev *d)
 {
-    if (d->n_port_events++ == 0) { /* first call: remember, take nothing */
+    static bool called;
+    if (!called) {
+        called = true;
         spice_server_char_device_wakeup(&d->sin);
     } else {
         d->accept = CHARDEV_UNLIMITED;
