@@ -4,3 +4,9 @@
 //! `Compat: partial: what lacks` or `Compat: missing`, and a line
 //! `Shown by: FILE[, FILE]` naming the tests; `scripts/compat` makes
 //! docs/compat.md of them.
+
+pub mod devices;
+mod handles;
+pub mod migration;
+pub mod server;
+pub mod settings;

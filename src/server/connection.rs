@@ -28,7 +28,7 @@ pub(super) struct Connection {
     /// The channel it is linked to.
     pub(super) channel: ChannelKey,
     /// The session it belongs to.
-    pub(super) connection_id: u32,
+    pub(super) session: u32,
     /// The client's end, for the log.
     pub(super) peer: String,
     /// What it is for.
@@ -52,8 +52,15 @@ pub(super) enum Role {
 
 /// Where a connection lives.
 enum Home {
-    Main(RefCell<Option<Endpoint<MainRegistration>>>, RefCell<Option<String>>),
+    Main(Box<MainHome>),
     Thread(ThreadHome),
+}
+
+struct MainHome {
+    /// Taken when the connection is closed.
+    endpoint: RefCell<Option<Endpoint<MainRegistration>>>,
+    /// Why nothing more will be read.
+    ended: RefCell<Option<String>>,
 }
 
 struct ThreadHome {
@@ -86,7 +93,7 @@ pub(super) enum Next {
 pub(super) struct Parts {
     pub(super) id: ConnectionId,
     pub(super) channel: ChannelKey,
-    pub(super) connection_id: u32,
+    pub(super) session: u32,
     pub(super) role: Role,
     pub(super) stream: Stream,
     pub(super) framer: Framer,
@@ -100,8 +107,9 @@ impl Connection {
         let peer = stream.addresses().peer_text;
         let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
         let endpoint = Endpoint::new(stream, registration, framer, outbox);
-        let home = Home::Main(RefCell::new(Some(endpoint)), RefCell::default());
-        Ok(Self::new(id, parts.channel, parts.connection_id, parts.role, peer, home))
+        let endpoint = RefCell::new(Some(endpoint));
+        let home = Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() }));
+        Ok(Self::new(id, parts.channel, parts.session, parts.role, peer, home))
     }
 
     /// Gives the connection its home on the I/O thread.
@@ -116,13 +124,13 @@ impl Connection {
             arrived: RefCell::default(),
             ended: RefCell::default(),
         });
-        Self::new(id, parts.channel, parts.connection_id, parts.role, peer, home)
+        Self::new(id, parts.channel, parts.session, parts.role, peer, home)
     }
 
     fn new(
         id: ConnectionId,
         channel: ChannelKey,
-        connection_id: u32,
+        session: u32,
         role: Role,
         peer: String,
         home: Home,
@@ -130,7 +138,7 @@ impl Connection {
         Self {
             id,
             channel,
-            connection_id,
+            session,
             peer,
             role,
             home,
@@ -155,7 +163,7 @@ impl Connection {
     /// Room to read a device's data into; `None` when the connection is gone.
     pub(super) fn lend(&self, body_max: usize) -> Option<Loan> {
         match &self.home {
-            Home::Main(endpoint, _) => endpoint.borrow_mut().as_mut()?.outbox().lend(body_max),
+            Home::Main(home) => home.endpoint.borrow_mut().as_mut()?.outbox().lend(body_max),
             Home::Thread(home) => home.crossing.with_outbox(|outbox| outbox.lend(body_max)).0,
         }
     }
@@ -168,8 +176,8 @@ impl Connection {
     /// Bytes queued and not sent yet.
     pub(super) fn queued(&self) -> usize {
         match &self.home {
-            Home::Main(endpoint, _) => {
-                endpoint.borrow_mut().as_mut().map_or(0, |endpoint| endpoint.outbox().len())
+            Home::Main(home) => {
+                home.endpoint.borrow_mut().as_mut().map_or(0, |endpoint| endpoint.outbox().len())
             }
             Home::Thread(home) => home.crossing.unsent(),
         }
@@ -177,8 +185,8 @@ impl Connection {
 
     fn queue(&self, work: impl FnOnce(&mut Outbox)) -> io::Result<()> {
         match &self.home {
-            Home::Main(endpoint, _) => {
-                let mut endpoint = endpoint.borrow_mut();
+            Home::Main(home) => {
+                let mut endpoint = home.endpoint.borrow_mut();
                 let Some(endpoint) = endpoint.as_mut() else {
                     return Ok(());
                 };
@@ -216,10 +224,10 @@ impl Connection {
     /// The socket has room: writes. Returns whether a device that was not read
     /// because of this queue may be read again.
     pub(super) fn handle_writable(&self) -> io::Result<bool> {
-        let Home::Main(endpoint, _) = &self.home else {
+        let Home::Main(home) = &self.home else {
             return Ok(false);
         };
-        let mut endpoint = endpoint.borrow_mut();
+        let mut endpoint = home.endpoint.borrow_mut();
         let Some(endpoint) = endpoint.as_mut() else {
             return Ok(false);
         };
@@ -231,10 +239,10 @@ impl Connection {
 
     /// The socket has bytes: reads a turn's worth.
     pub(super) fn handle_readable(&self) {
-        let Home::Main(endpoint, ended) = &self.home else {
+        let Home::Main(home) = &self.home else {
             return;
         };
-        let mut endpoint = endpoint.borrow_mut();
+        let mut endpoint = home.endpoint.borrow_mut();
         let Some(endpoint) = endpoint.as_mut() else {
             return;
         };
@@ -245,7 +253,7 @@ impl Connection {
         };
         // The messages before the end are still to be handled.
         endpoint.set_reading(false);
-        *ended.borrow_mut() = Some(end);
+        *home.ended.borrow_mut() = Some(end);
     }
 
     /// The next message, held back or newly arrived.
@@ -254,11 +262,11 @@ impl Connection {
             return Next::Message(held);
         }
         let next = match &self.home {
-            Home::Main(endpoint, ended) => match endpoint.borrow_mut().as_mut() {
+            Home::Main(home) => match home.endpoint.borrow_mut().as_mut() {
                 None => Next::Nothing,
                 Some(endpoint) => match endpoint.poll_message() {
                     Ok(Some(message)) => Next::Message(message),
-                    Ok(None) => ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended),
+                    Ok(None) => home.ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended),
                     Err(too_large) => Next::Ended(too_large.to_string()),
                 },
             },
@@ -274,8 +282,8 @@ impl Connection {
     /// until [`Connection::release`].
     pub(super) fn hold(&self, message: Message) {
         *self.held.borrow_mut() = Some(message);
-        if let Home::Main(endpoint, _) = &self.home
-            && let Some(endpoint) = endpoint.borrow_mut().as_mut()
+        if let Home::Main(home) = &self.home
+            && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
         {
             endpoint.set_reading(false);
         }
@@ -289,9 +297,9 @@ impl Connection {
 
     /// Reads on.
     pub(super) fn release(&self) {
-        if let Home::Main(endpoint, ended) = &self.home
-            && ended.borrow().is_none()
-            && let Some(endpoint) = endpoint.borrow_mut().as_mut()
+        if let Home::Main(home) = &self.home
+            && home.ended.borrow().is_none()
+            && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
         {
             endpoint.set_reading(true);
         }
@@ -319,7 +327,7 @@ impl Connection {
             return false;
         }
         match &self.home {
-            Home::Main(endpoint, _) => drop(endpoint.borrow_mut().take()),
+            Home::Main(home) => drop(home.endpoint.borrow_mut().take()),
             Home::Thread(home) => home.io.close(self.id),
         }
         true

@@ -139,10 +139,11 @@ impl Server {
         Ok(())
     }
 
-    /// Takes a graphics device out of service; it is not called any more. Returns
-    /// whether that was possible.
+    /// Takes a graphics device of this server out of service; it is not called any
+    /// more. Returns whether that was possible.
     pub fn remove_qxl(&self, handle: &Arc<QxlHandle>) -> bool {
-        let removed = qxl::detach(handle);
+        let ours = self.displays.borrow().iter().any(|other| Arc::ptr_eq(other, handle));
+        let removed = ours && qxl::detach(handle);
         if removed {
             self.displays.borrow_mut().retain(|other| !Arc::ptr_eq(other, handle));
         }

@@ -86,7 +86,7 @@ impl Server {
             match connection.handle_writable() {
                 Ok(drained) => {
                     if drained {
-                        self.handle_drained(&connection);
+                        Self::handle_drained(&connection);
                     }
                 }
                 Err(error) => self.doom(&connection, error.to_string()),
@@ -125,13 +125,13 @@ impl Server {
             }
             Notice::Drained(id) => {
                 if let Some(connection) = find(id) {
-                    self.handle_drained(&connection);
+                    Self::handle_drained(&connection);
                 }
             }
         }
     }
 
-    fn handle_drained(&self, connection: &Rc<Connection>) {
+    fn handle_drained(connection: &Rc<Connection>) {
         if let Role::Device(device) = &connection.role {
             let device = Rc::clone(device);
             guard("device wakeup", (), || device.wakeup());

@@ -140,7 +140,7 @@ impl Server {
         framer.input().extend_from_slice(&request.leftover);
         let mut outbox = Outbox::new(form, chunk);
         outbox.push_raw(&unsent);
-        let parts = Parts { id, channel, connection_id, role, stream, framer, outbox };
+        let parts = Parts { id, channel, session: connection_id, role, stream, framer, outbox };
         let core = self.core.get().ok_or("the server is not initialised")?;
         let connection = match self.home {
             HomeKind::Main => {
@@ -174,7 +174,7 @@ impl Server {
         let now = Instant::now();
         let settings = self.settings.borrow();
         let init = Init {
-            session_id: connection.connection_id,
+            session_id: connection.session,
             display_channels: 0,
             supported_mouse_modes: mouse_mode::SERVER.into(),
             current_mouse_mode: mouse_mode::SERVER.into(),
@@ -367,7 +367,7 @@ impl Server {
             .connections
             .borrow()
             .values()
-            .filter(|other| other.connection_id == main.connection_id)
+            .filter(|other| other.session == main.session)
             .cloned()
             .collect();
         for other in others {
