@@ -4,3 +4,7 @@
 //! `Compat: partial: what lacks` or `Compat: missing`, and a line
 //! `Shown by: FILE[, FILE]` naming the tests; `scripts/compat` makes
 //! docs/compat.md of them.
+
+pub mod audio;
+pub mod qxl;
+pub mod replay;

@@ -196,7 +196,10 @@ extern "C" fn watch_ready(_fd: c_int, event: c_int, opaque: *mut c_void) {
         // SAFETY: `opaque` is the pointer given to `watch_add`, alive until the
         // watch is removed, after which the host does not call.
         let callback = unsafe { WatchCallback::clone(&*opaque.cast::<WatchCallback>()) };
-        callback(event & abi::SPICE_WATCH_EVENT_READ != 0, event & abi::SPICE_WATCH_EVENT_WRITE != 0);
+        callback(
+            event & abi::SPICE_WATCH_EVENT_READ != 0,
+            event & abi::SPICE_WATCH_EVENT_WRITE != 0,
+        );
     });
 }
 

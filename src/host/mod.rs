@@ -16,7 +16,6 @@ pub mod log_sink;
 pub mod memslot;
 pub mod migration;
 pub mod qxl;
-pub mod thread;
 
 use std::ffi::CStr;
 

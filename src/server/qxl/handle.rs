@@ -8,14 +8,16 @@ use super::request::Request;
 use super::screen::{ClientMouse, DeviceInfo, Scanout};
 use super::shared::{ChangeHook, Shared};
 use super::worker::{THREAD_NAME, Worker};
+use crate::guard::guard;
 use crate::host::abi::{QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestSlot;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::{DeviceError, QxlDevice};
+use crate::net::sys::without_signals;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::{Builder, JoinHandle, ThreadId};
 
 /// A graphics device with its worker thread. Any thread may make requests.
 #[derive(Debug)]
@@ -58,7 +60,11 @@ impl QxlHandle {
         let shared = Arc::new(Shared::new(changed));
         let worker = Worker::new(device.clone(), Arc::clone(&shared), &info)?;
         let (requests, queue) = bounded(limits::QUEUED_REQUESTS);
-        let thread = crate::host::thread::spawn(THREAD_NAME, move || worker.run(queue))?;
+        let thread = without_signals(|| {
+            Builder::new()
+                .name(THREAD_NAME.to_owned())
+                .spawn(move || guard(THREAD_NAME, (), || worker.run(queue)))
+        })?;
         let thread_id = thread.thread().id();
         let device = device.clone();
         Ok(Self { device, info, shared, requests, thread: Mutex::new(Some(thread)), thread_id })
@@ -212,6 +218,17 @@ impl QxlHandle {
         if !self.shared.screen.has_scanout() {
             crate::warning_once!("QXL device {}: drawing without a scanout", self.id());
         }
+        self.complete(cookie);
+    }
+
+    /// Answers a request that cannot even be made, lest the host wait for it.
+    pub fn answer(&self, answer: Answer) {
+        if let Answer::Cookie(cookie) = answer {
+            self.complete(cookie);
+        }
+    }
+
+    fn complete(&self, cookie: u64) {
         drop(Completion::new(&self.device, cookie));
     }
 
