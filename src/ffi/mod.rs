@@ -5,8 +5,11 @@
 //! `Shown by: FILE[, FILE]` naming the tests; `scripts/compat` makes
 //! docs/compat.md of them.
 
+pub mod audio;
 pub mod devices;
 mod handles;
 pub mod migration;
+pub mod qxl;
+pub mod replay;
 pub mod server;
 pub mod settings;

@@ -1,7 +1,7 @@
 //! The server object: life, listening, clients, and what the host tells of the VM.
 
 use std::ffi::{c_char, c_int};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::IntoRawFd;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use crate::host::core::Core;
 use crate::host::log_sink;
 use crate::net::listener::Family;
 use crate::net::stream::Stream;
+use crate::net::sys;
 use crate::server::Server;
 
 /// Address family flags of `spice_server_set_addr`.
@@ -210,12 +211,12 @@ pub unsafe extern "C" fn spice_server_add_client(
         let Some(server) = handles::server(NAME, server) else {
             return FAILED;
         };
-        if socket < 0 {
-            crate::warning!("{NAME}: {socket} is not a descriptor");
+        if !sys::is_open(socket) {
+            crate::warning!("{NAME}: {socket} is not an open descriptor");
             return FAILED;
         }
         // SAFETY: given away by the caller; each failure below gives it back.
-        let fd = unsafe { OwnedFd::from_raw_fd(socket) };
+        let fd = unsafe { sys::adopt(socket) };
         let stream = match Stream::new(Socket::from(fd)) {
             Ok(stream) => stream,
             Err((unusable, error)) => {

@@ -120,11 +120,25 @@ fn restore_signals(before: &libc::sigset_t) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }
 
+/// Takes ownership of a descriptor that came through the C API.
+///
+/// # Safety
+/// `fd` is an open descriptor that nobody else will close.
+pub unsafe fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller's promise.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Whether `fd` is an open descriptor.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: asks for flags only.
+    fd >= 0 && unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1
+}
+
 /// A socket that the host brought by number and goes on owning: who gets it must
 /// never close it.
 pub(super) fn host_socket(fd: RawFd) -> io::Result<Socket> {
-    // SAFETY: asks for flags only.
-    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+    if !is_open(fd) {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     // SAFETY: the descriptor is open, and `Listener` lets go of it without closing.

@@ -1,8 +1,8 @@
-//! Log lines about a guest's mistakes, so many a minute and no more.
+//! Log lines about mistakes of a guest or the host, so many a minute and no more.
 //!
 //! A guest can make mistakes a million times a second; the operator's disk must
 //! not suffer. What was left out is counted in the first line of the next minute.
-//! Used by one worker thread.
+//! Each worker thread has one, and one behind a lock serves misdirected requests.
 
 #![forbid(unsafe_code)]
 
@@ -10,8 +10,8 @@ use super::limits::{COMPLAINT_WINDOW, COMPLAINTS};
 use std::fmt::Display;
 use std::time::Instant;
 
-/// The count of one device.
-#[derive(Debug, Default)]
+/// The count of one source of mistakes.
+#[derive(Debug)]
 pub(super) struct Complaints {
     since: Option<Instant>,
     lines: u32,
@@ -19,12 +19,17 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
+    /// Nothing logged yet.
+    pub(super) const fn new() -> Self {
+        Self { since: None, lines: 0, dropped: 0 }
+    }
+
     /// Logs a line, or only counts it.
-    pub(super) fn log(&mut self, device: u32, what: &dyn Display) {
+    pub(super) fn log(&mut self, what: &dyn Display) {
         if let Some(dropped) = self.admit(Instant::now()) {
             match dropped {
-                0 => crate::warning!("QXL device {device}: {what}"),
-                _ => crate::warning!("QXL device {device}: {what} ({dropped} more before)"),
+                0 => crate::warning!("{what}"),
+                _ => crate::warning!("{what} ({dropped} more such lines were left out)"),
             }
         }
     }
@@ -51,7 +56,7 @@ mod tests {
     #[test]
     fn a_flood_becomes_a_few_lines_and_a_count() {
         let start = Instant::now();
-        let mut complaints = Complaints::default();
+        let mut complaints = Complaints::new();
         let admitted = (0..1000).filter(|_| complaints.admit(start).is_some()).count();
         assert_eq!(admitted, COMPLAINTS as usize);
         let next = start + COMPLAINT_WINDOW;

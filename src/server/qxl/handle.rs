@@ -212,6 +212,17 @@ impl QxlHandle {
         if !self.shared.screen.has_scanout() {
             crate::warning_once!("QXL device {}: drawing without a scanout", self.id());
         }
+        self.complete(cookie);
+    }
+
+    /// Answers a request that cannot even be made, lest the host wait for it.
+    pub fn answer(&self, answer: Answer) {
+        if let Answer::Cookie(cookie) = answer {
+            self.complete(cookie);
+        }
+    }
+
+    fn complete(&self, cookie: u64) {
         drop(Completion::new(&self.device, cookie));
     }
 

@@ -29,6 +29,7 @@ pub use screen::{ClientMouse, DeviceInfo, Scanout};
 pub use shared::ChangeHook;
 
 use crate::host::qxl::QxlDevice;
+use complaints::Complaints;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +67,13 @@ pub fn detach(handle: &Arc<QxlHandle>) -> bool {
 /// The device that goes by a number, if it is in service.
 pub fn lookup(number: usize) -> Option<Arc<QxlHandle>> {
     DEVICES.lock().by_number.get(&number).cloned()
+}
+
+/// Logs that a call of the host was refused. A host that goes on using an instance
+/// after its end would fill the log, so only some of the lines are written.
+pub fn refused(function: &str, why: &str) {
+    static REFUSALS: Mutex<Complaints> = Mutex::new(Complaints::new());
+    REFUSALS.lock().log(&format_args!("{function}: {why}"));
 }
 
 /// The devices in service by the number in `st`. Numbers are not used twice.

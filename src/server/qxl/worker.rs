@@ -58,7 +58,7 @@ impl Worker {
             cursor: None,
             rings: Rings::default(),
             running: false,
-            complaints: Complaints::default(),
+            complaints: Complaints::new(),
         })
     }
 
@@ -320,7 +320,7 @@ impl Worker {
     }
 
     fn complain(&mut self, what: &dyn Display) {
-        self.complaints.log(self.device.id(), what);
+        self.complaints.log(&format_args!("QXL device {}: {what}", self.device.id()));
     }
 }
 
