@@ -33,6 +33,8 @@ enum difference {
     DIFF_LONG_UNIX_PATH,
     /** spice_qxl_gl_scanout2 exists. */
     DIFF_SCANOUT2,
+    /** TLS can be set up. */
+    DIFF_TLS,
     DIFF_COUNT
 };
 
