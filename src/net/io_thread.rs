@@ -26,6 +26,7 @@ use super::policy::SharedPolicy;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Addresses, Stream};
 use super::sys::{WakeFd, spawn};
+use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
 use crate::config::limits;
@@ -60,7 +61,8 @@ enum Command {
     Fetch(ConnectionId),
     Resume(ConnectionId),
     Close(ConnectionId),
-    CutLinks,
+    /// Those begun before this one.
+    CutLinks(ConnectionId),
     Stop,
 }
 
@@ -206,7 +208,7 @@ impl IoThread {
     /// Ends every link under way. When passwords come into force, links begun
     /// without one may hold the shared ticket key.
     pub fn cut_links(&self) {
-        self.command(Command::CutLinks);
+        self.command(Command::CutLinks(self.new_id()));
     }
 
     /// Ends the threads and closes every socket they have. Notices that were not
@@ -300,8 +302,9 @@ impl Thread {
                 self.connections.remove(&id);
                 self.links.remove(&id);
             }
-            Command::CutLinks => {
-                for id in self.links.keys().copied().collect::<Vec<_>>() {
+            Command::CutLinks(before) => {
+                let older = self.links.keys().copied().filter(|id| *id < before);
+                for id in older.collect::<Vec<_>>() {
                     let reason = "passwords have just come into force".to_owned();
                     self.after_link_step(id, Progress::Close(reason));
                 }
@@ -464,7 +467,7 @@ impl Thread {
                 self.with_connection(id, IoConnection::begin);
             }
             Err(error) => {
-                let reason = format!("cannot watch the socket: {error}");
+                let reason = Ending::fault(format_args!("cannot watch the socket: {error}"));
                 if crossing.deliver(std::collections::VecDeque::new(), Some(reason)).tell {
                     self.notify(Notice::Arrived(id));
                 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::main_reactor::{MainReactor, MainRegistration};
 use super::session::MainState;
 use super::spicevmc::Device;
+use crate::channel::ending::Ending;
 use crate::channel::framing::{Framer, Message};
 use crate::channel::outbox::{Loan, Outbox};
 use crate::config::limits;
@@ -60,7 +61,7 @@ struct MainHome {
     /// Taken when the connection is closed.
     endpoint: RefCell<Option<Endpoint<MainRegistration>>>,
     /// Why nothing more will be read.
-    ended: RefCell<Option<String>>,
+    ended: RefCell<Option<Ending>>,
 }
 
 struct ThreadHome {
@@ -68,7 +69,7 @@ struct ThreadHome {
     crossing: Arc<Crossing>,
     /// Taken from the crossing and not handled yet.
     arrived: RefCell<VecDeque<Message>>,
-    ended: RefCell<Option<String>>,
+    ended: RefCell<Option<Ending>>,
 }
 
 /// What decides whether a block is sent at once or gathered.
@@ -86,7 +87,7 @@ pub(super) enum Next {
     /// Nothing now.
     Nothing,
     /// Nothing ever again, for this reason.
-    Ended(String),
+    Ended(Ending),
 }
 
 /// What a connection is made of, before it has a home.
@@ -248,8 +249,8 @@ impl Connection {
         };
         let end = match endpoint.fill() {
             Ok(Fill::Open) => return,
-            Ok(Fill::End) => "the client closed the connection".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(Fill::End) => Ending::ByClient,
+            Err(error) => Ending::fault(error),
         };
         // The messages before the end are still to be handled.
         endpoint.set_reading(false);
@@ -267,7 +268,7 @@ impl Connection {
                 Some(endpoint) => match endpoint.poll_message() {
                     Ok(Some(message)) => Next::Message(message),
                     Ok(None) => home.ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended),
-                    Err(too_large) => Next::Ended(too_large.to_string()),
+                    Err(too_large) => Next::Ended(Ending::fault(too_large)),
                 },
             },
             Home::Thread(home) => home.next(self.id),

@@ -35,6 +35,7 @@ use session::Client;
 use settings::Settings;
 use spicevmc::Device;
 
+use crate::channel::ending::Ending;
 use crate::config::home::HomeKind;
 use crate::guard::guard;
 use crate::host::core::{Core, Timer, Watch};
@@ -65,7 +66,7 @@ pub struct Server {
     clients: RefCell<Vec<Client>>,
     connections: RefCell<HashMap<ConnectionId, Rc<Connection>>>,
     /// Connections that broke and are to be closed when the main loop comes round.
-    doomed: RefCell<Vec<(ConnectionId, String)>>,
+    doomed: RefCell<Vec<(ConnectionId, Ending)>>,
     events: Events,
     /// Newest first.
     devices: RefCell<Vec<Rc<Device>>>,
@@ -89,7 +90,7 @@ impl Server {
                         Self::handle_drained(&connection);
                     }
                 }
-                Err(error) => self.doom(&connection, error.to_string()),
+                Err(error) => self.doom(&connection, Ending::fault(error)),
             }
         }
         if readable {
@@ -183,8 +184,8 @@ impl Server {
 
     /// Closes a connection when the main loop comes round: not now, because a
     /// device or a handler further up the stack may be using it.
-    fn doom(&self, connection: &Connection, reason: String) {
-        self.doomed.borrow_mut().push((connection.id, reason));
+    fn doom(&self, connection: &Connection, ending: Ending) {
+        self.doomed.borrow_mut().push((connection.id, ending));
         self.come_back_soon();
     }
 
@@ -195,15 +196,14 @@ impl Server {
             if doomed.is_empty() {
                 return;
             }
-            for (id, reason) in doomed {
+            for (id, ending) in doomed {
                 let connection = self.connections.borrow().get(&id).cloned();
                 if let Some(connection) = connection {
-                    crate::warning!(
-                        "channel {} of {}: {reason}",
-                        connection.channel,
-                        connection.peer
-                    );
-                    self.close_connection(&connection, &reason);
+                    if ending != Ending::ByClient {
+                        let (channel, peer) = (connection.channel, &connection.peer);
+                        crate::warning!("channel {channel} of {peer}: {ending}");
+                    }
+                    self.close_connection(&connection, &ending.to_string());
                 }
             }
         }

@@ -9,6 +9,7 @@ use super::connection::{Connection, Next, Parts, Role};
 use super::deadlines::Due;
 use super::main_reactor::MainReactor;
 use super::spicevmc::Outcome;
+use crate::channel::ending::Ending;
 use crate::channel::framing::{Framer, Message, Rules};
 use crate::channel::liveness::{Liveness, Verdict};
 use crate::channel::outbox::Outbox;
@@ -17,6 +18,7 @@ use crate::channels::spicevmc as vmc_channel;
 use crate::config::home::HomeKind;
 use crate::config::limits;
 use crate::guard::guard;
+use crate::host::clock;
 use crate::host::core::Initialized;
 use crate::net::io_thread::{ConnectionId, Linked};
 use crate::net::stream::Stream;
@@ -156,7 +158,7 @@ impl Server {
         self.connections.borrow_mut().insert(id, Rc::clone(&connection));
         connection
             .send_raw(&LinkError::Ok.to_result())
-            .unwrap_or_else(|error| self.doom(&connection, error.to_string()));
+            .unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
         self.tell_initialized(
             id,
             Initialized { connection_id, kind: channel.kind, id: channel.id, secured },
@@ -173,18 +175,19 @@ impl Server {
     fn begin_session(self: &Rc<Self>, connection: &Rc<Connection>) {
         let now = Instant::now();
         let settings = self.settings.borrow();
+        let displays = self.displays.borrow();
         let init = Init {
             session_id: connection.session,
-            display_channels: 0,
+            display_channels: displays.len() as u32,
             supported_mouse_modes: mouse_mode::SERVER.into(),
             current_mouse_mode: mouse_mode::SERVER.into(),
             agent_connected: false,
             agent_tokens: AGENT_TOKENS,
-            multi_media_time: settings.multi_media_time(now),
-            ram_hint: 0,
+            multi_media_time: clock::monotonic_ms(),
+            ram_hint: displays.first().map_or(0, |newest| newest.ram_size()),
         };
         let (name, uuid) = (settings.name.clone(), settings.uuid);
-        drop(settings);
+        drop((settings, displays));
         self.send(connection, to_client::INIT, &init.encode());
         let Role::Main(state) = &connection.role else {
             return;
@@ -203,7 +206,7 @@ impl Server {
     /// Queues a message; a broken connection is closed soon after.
     pub(super) fn send(&self, connection: &Connection, kind: u16, body: &[u8]) {
         if let Err(error) = connection.send(kind, body) {
-            self.doom(connection, error.to_string());
+            self.doom(connection, Ending::fault(error));
         }
     }
 
@@ -222,8 +225,8 @@ impl Server {
                         }
                     }
                     Next::Nothing => break,
-                    Next::Ended(reason) => {
-                        self.doom(connection, reason);
+                    Next::Ended(ending) => {
+                        self.doom(connection, ending);
                         break;
                     }
                 }
@@ -232,7 +235,7 @@ impl Server {
         });
         connection.end_pump();
         if !sound {
-            self.doom(connection, "internal error".to_owned());
+            self.doom(connection, Ending::fault("internal error"));
         }
     }
 
@@ -252,7 +255,7 @@ impl Server {
         match refused {
             None => true,
             Some(reason) => {
-                self.doom(connection, reason);
+                self.doom(connection, Ending::Fault(reason));
                 false
             }
         }
@@ -338,8 +341,8 @@ impl Server {
                     return self.set_deadline(Due::Liveness(connection.id), when);
                 }
                 Verdict::Dead => {
-                    let reason = format!("silent for {} s", limits::CONNECTIVITY.as_secs());
-                    return self.doom(connection, reason);
+                    let silent = format!("silent for {} s", limits::CONNECTIVITY.as_secs());
+                    return self.doom(connection, Ending::Fault(silent));
                 }
             }
         }

@@ -1,7 +1,5 @@
 //! What the host has set, before or after init: plain values.
 
-use std::time::Instant;
-
 use crate::config::limits;
 use crate::net::listener::Family;
 
@@ -40,13 +38,11 @@ pub struct Settings {
     pub video_codecs: Vec<u8>,
     /// Renderers added so far; at most two.
     pub renderers: usize,
-    /// When the server was made: zero of the multimedia clock.
-    pub epoch: Instant,
 }
 
 impl Settings {
     /// Upstream's defaults.
-    pub fn new(now: Instant) -> Self {
+    pub fn new() -> Self {
         Self {
             port: None,
             address: String::new(),
@@ -61,7 +57,6 @@ impl Settings {
             streaming_video: 3,
             video_codecs: b"spice:mjpeg".to_vec(),
             renderers: 0,
-            epoch: now,
         }
     }
 
@@ -73,10 +68,11 @@ impl Settings {
         }
         address[..end].clone_into(&mut self.address);
     }
+}
 
-    /// Milliseconds since the epoch, wrapped: the multimedia time.
-    pub fn multi_media_time(&self, now: Instant) -> u32 {
-        now.saturating_duration_since(self.epoch).as_millis() as u32
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -116,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_long_address_is_cut_between_characters() {
-        let mut settings = Settings::new(Instant::now());
+        let mut settings = Settings::new();
         settings.set_address(&format!("{}é", "a".repeat(254)));
         assert_eq!(settings.address.len(), 254);
     }

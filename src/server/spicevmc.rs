@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::Server;
 use super::connection::Connection;
 use super::deadlines::{DeviceId, Due};
+use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channels::spicevmc::{self, Request};
 use crate::chardev::{self, NoToken, ReadStep, WriteStep};
@@ -263,7 +264,7 @@ impl Device {
 
     fn doom(&self, connection: &Connection, error: &std::io::Error) {
         if let Some(server) = self.server.upgrade() {
-            server.doom(connection, error.to_string());
+            server.doom(connection, Ending::fault(error));
         }
     }
 

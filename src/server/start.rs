@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::events::Events;
 use super::settings::Settings;
@@ -59,7 +58,7 @@ impl Server {
             default_security: ChannelSecurity::all(),
         };
         Self {
-            settings: RefCell::new(Settings::new(Instant::now())),
+            settings: RefCell::new(Settings::new()),
             policy: Arc::new(SharedPolicy::new(snapshot)),
             home: HomeKind::from_environment(),
             core: OnceCell::new(),
