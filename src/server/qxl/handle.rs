@@ -14,9 +14,9 @@ use crate::host::guest_memory::GuestSlot;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::{DeviceError, QxlDevice};
 use crate::net::sys::without_signals;
-use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle, ThreadId};
 
 /// A graphics device with its worker thread. Any thread may make requests.
@@ -25,7 +25,7 @@ pub struct QxlHandle {
     device: QxlDevice,
     info: QXLDevInitInfo,
     shared: Arc<Shared>,
-    requests: Sender<Request>,
+    requests: SyncSender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
 }
@@ -59,7 +59,10 @@ impl QxlHandle {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
         let worker = Worker::new(device.clone(), Arc::clone(&shared), &info)?;
-        let (requests, queue) = bounded(limits::QUEUED_REQUESTS);
+        // The standard library's channel, because it drops what is in the queue together
+        // with the receiver; crossbeam's bounded one keeps it, and who waits would wait
+        // for ever.
+        let (requests, queue) = sync_channel(limits::QUEUED_REQUESTS);
         let thread = without_signals(|| {
             Builder::new()
                 .name(THREAD_NAME.to_owned())
