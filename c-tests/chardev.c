@@ -48,8 +48,7 @@ static void enter(struct chardev *d, const char *where)
     host_assert_main_thread(where);
     if (!d->added)
         host_complain("%s on a device that is not registered", where);
-    if (++d->depth > d->max_depth)
-        d->max_depth = d->depth;
+    d->depth++;
 }
 
 static void wake_from_inside(struct chardev *d, bool wanted)
@@ -86,6 +85,9 @@ static int on_write(SpiceCharDeviceInstance *sin, const uint8_t *buf, int len)
 {
     struct chardev *d = device(sin);
     enter(d, "write");
+    if (d->writing)
+        host_complain("write inside write");
+    d->writing = true;
     d->writes++;
     if (len < 0)
         host_complain("write of %d bytes", len);
@@ -116,6 +118,7 @@ static int on_write(SpiceCharDeviceInstance *sin, const uint8_t *buf, int len)
             spice_server_char_device_wakeup(&d->sin);
         }
     }
+    d->writing = false;
     d->depth--;
     return n;
 }
@@ -124,6 +127,9 @@ static int on_read(SpiceCharDeviceInstance *sin, uint8_t *buf, int len)
 {
     struct chardev *d = device(sin);
     enter(d, "read");
+    if (d->reading)
+        host_complain("read inside read");
+    d->reading = true;
     d->reads++;
     if (len < 0)
         host_complain("read of %d bytes", len);
@@ -147,9 +153,11 @@ static int on_read(SpiceCharDeviceInstance *sin, uint8_t *buf, int len)
         d->generated += (uint64_t)n;
         d->generate -= (uint64_t)n;
     }
-    wake_from_inside(d, d->wakeup_in_read);
+    /* a guest whose output was taken goes on writing: QEMU wakes from in here */
+    wake_from_inside(d, d->wakeup_in_read && n > 0);
     if (d->in_read)
         d->in_read(d);
+    d->reading = false;
     d->depth--;
     return n;
 }
@@ -169,9 +177,16 @@ static const SpiceCharDeviceInterface interface = {
 void chardev_prepare(struct chardev *d, const char *subtype, const char *portname)
 {
     *d = (struct chardev){ .accept = CHARDEV_UNLIMITED, .keep_input = true };
-    d->sin.base.sif = &interface.base;
+    d->sif = interface;
+    d->sin.base.sif = &d->sif.base;
     d->sin.subtype = subtype;
     d->sin.portname = portname;
+}
+
+void chardev_interface(struct chardev *d, uint32_t minor, spice_char_device_flags flags)
+{
+    d->sif.base.minor_version = minor;
+    d->sif.flags = flags;
 }
 
 int chardev_add(struct chardev *d, SpiceServer *server)
@@ -228,6 +243,15 @@ void chardev_wakeup(struct chardev *d)
     spice_server_char_device_wakeup(&d->sin);
 }
 
+void chardev_pump(struct chardev *d)
+{
+    uint64_t before;
+    do {
+        before = chardev_unread(d);
+        chardev_wakeup(d);
+    } while (before && chardev_unread(d) != before);
+}
+
 void chardev_say(struct chardev *d, const void *data, size_t n)
 {
     chardev_queue(d, data, n);
@@ -237,7 +261,7 @@ void chardev_say(struct chardev *d, const void *data, size_t n)
 void chardev_generate(struct chardev *d, uint64_t n)
 {
     d->generate += n;
-    chardev_wakeup(d);
+    chardev_pump(d);
 }
 
 void chardev_accept(struct chardev *d, int64_t n)

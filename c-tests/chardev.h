@@ -20,6 +20,7 @@ enum { CHARDEV_CALLS = 4096, CHARDEV_UNLIMITED = -1 };
 
 struct chardev {
     SpiceCharDeviceInstance sin;
+    SpiceCharDeviceInterface sif;
     SpiceServer *server;
     bool added;
 
@@ -47,7 +48,7 @@ struct chardev {
     void (*in_write)(struct chardev *);
     void (*in_state)(struct chardev *, int connected);
     int depth;           /**< callbacks active now */
-    int max_depth;
+    bool reading, writing;
     int read_result, write_result; /**< forced result when non-zero (e.g. -1) */
 
     /* the record */
@@ -60,6 +61,8 @@ struct chardev {
 
 /** Prepares a device without adding it (fields can be set before the add). */
 void chardev_prepare(struct chardev *d, const char *subtype, const char *portname);
+/** Interface version 1.`minor`, with these flags when the version has them. */
+void chardev_interface(struct chardev *d, uint32_t minor, spice_char_device_flags flags);
 /** add_interface; returns its result. */
 int chardev_add(struct chardev *d, SpiceServer *server);
 /** prepare + add, both expected to work. */
@@ -74,11 +77,13 @@ void chardev_forget(struct chardev *d);
 void chardev_say(struct chardev *d, const void *data, size_t n);
 /** The same without waking it. */
 void chardev_queue(struct chardev *d, const void *data, size_t n);
-/** The guest says `n` bytes of the pattern; wakes the library. */
+/** The guest says `n` bytes of the pattern; pumps. */
 void chardev_generate(struct chardev *d, uint64_t n);
 /** The guest takes `n` more bytes; wakes the library. */
 void chardev_accept(struct chardev *d, int64_t n);
 void chardev_wakeup(struct chardev *d);
+/** Wakes the library until it reads no more (it may read once per wakeup). */
+void chardev_pump(struct chardev *d);
 /** Bytes the guest has still to say. */
 uint64_t chardev_unread(const struct chardev *d);
 

@@ -31,6 +31,10 @@ enum difference {
     DIFF_SASL_WHILE_OFF,
     /** A unix socket path that does not fit its address. */
     DIFF_LONG_UNIX_PATH,
+    /** spice_qxl_gl_scanout2 exists. */
+    DIFF_SCANOUT2,
+    /** TLS can be set up. */
+    DIFF_TLS,
     DIFF_COUNT
 };
 

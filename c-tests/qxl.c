@@ -361,6 +361,8 @@ bool qxl_push_raw(struct qxl *q, uint32_t type, uint32_t group)
 {
     struct qxl_command *c = calloc(1, sizeof *c);
     c->ext.group_id = group;
+    if (type == QXL_CMD_UPDATE)
+        c->u.update.area = (QXLRect){ .right = 8, .bottom = 8 };
     return push(q, c, type, false);
 }
 

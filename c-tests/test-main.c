@@ -59,11 +59,12 @@ static void init_with_devices(void)
     second.ram_size = 0x2000000;
     qxl_add(&first, r.server);
     inputs_add(&inputs, r.server);
+    qxl_create_primary(&first, 64, 48);
     rig_connect(&r, &c);
     EXPECT_EQ(client_link(&c, CH_MAIN, 0, 0, ""), LINK_OK);
     client_expect(&c, S_MAIN_INIT, &m);
     EXPECT_EQ(get32(m.body + 4), 1);
-    /* a tablet and one display: the client may move the pointer */
+    /* a tablet and one display with a primary surface that allows it */
     EXPECT_EQ(get32(m.body + 8), 3);
     EXPECT_EQ(get32(m.body + 12), 1);
     EXPECT_EQ(get32(m.body + 28), 0x1000000);
@@ -80,6 +81,7 @@ static void init_with_devices(void)
     message_free(&m);
     client_close(&c);
     qxl_remove(&second);
+    spice_qxl_destroy_primary_surface(&first.sin, 0);
     qxl_remove(&first);
     inputs_remove(&inputs);
     rig_close(&r);
@@ -304,10 +306,13 @@ static void mouse_mode_changes(void)
     rig_open(&r);
     qxl_prepare(&qxl, 0);
     qxl_add(&qxl, r.server);
-    spice_server_vm_start(r.server);
     rig_main(&r, &c);
     inputs_add(&inputs, r.server);
+    EXPECT(client_silent(&c, 50));
+    qxl_create_primary(&qxl, 64, 48);
     expect_mouse_mode(&c, 3, 1);
+    EXPECT_EQ(inputs.width, 64);
+    EXPECT_EQ(inputs.height, 48);
     mouse_mode_request(&c, 1);
     mouse_mode_request(&c, 2);
     expect_mouse_mode(&c, 3, 2);
@@ -327,6 +332,7 @@ static void mouse_mode_changes(void)
     EXPECT_EQ(spice_server_is_server_mouse(r.server), 1);
     client_close(&c);
     inputs_remove(&inputs);
+    spice_qxl_destroy_primary_surface(&qxl.sin, 0);
     qxl_remove(&qxl);
     rig_close(&r);
 }

@@ -79,15 +79,15 @@ impl Framer {
             return Err(TooLarge { kind: header.kind, size: header.size });
         }
         if stream {
-            let _header = self.input.split_to(self.form.len());
+            let _header = self.input.split_to(self.form.bytes());
             return Ok(self.poll_piece(header.kind, header.size));
         }
-        let end = self.form.len() + header.size as usize;
+        let end = self.form.bytes() + header.size as usize;
         if self.input.len() < end {
             return Ok(None);
         }
         let mut whole = self.input.split_to(end);
-        let body = whole.split_off(self.form.len()).freeze();
+        let body = whole.split_off(self.form.bytes()).freeze();
         Ok(Some(Message { kind: header.kind, body }))
     }
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn frame(form: HeaderForm, kind: u16, body: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; form.len()];
+        let mut out = vec![0; form.bytes()];
         form.write(&mut out, Header { kind, size: body.len() as u32 }, 1);
         out.extend_from_slice(body);
         out

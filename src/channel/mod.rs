@@ -4,6 +4,7 @@
 //! No socket, no thread, no clock: time is a parameter.
 #![forbid(unsafe_code)]
 
+pub mod ending;
 pub mod framing;
 pub mod liveness;
 pub mod outbox;

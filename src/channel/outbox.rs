@@ -64,7 +64,7 @@ impl Chunk {
 impl Loan {
     /// Where the body goes: as many bytes as were asked for.
     pub fn body(&mut self) -> &mut [u8] {
-        let at = self.chunk.end + self.form.len();
+        let at = self.chunk.end + self.form.bytes();
         &mut self.chunk.data[at..at + self.body_max]
     }
 }
@@ -85,6 +85,12 @@ impl Outbox {
         }
     }
 
+    /// An empty queue that goes on with this one's serials.
+    #[must_use]
+    pub fn like(&self) -> Self {
+        Self { serial: self.serial, ..Self::new(self.form, self.chunk_size) }
+    }
+
     /// Bytes queued, headers included.
     pub fn len(&self) -> usize {
         self.len
@@ -101,7 +107,7 @@ impl Outbox {
         let mut bytes = [0; header::LONGEST];
         self.form.write(&mut bytes, Header { kind, size: body.len() as u32 }, self.serial);
         let form = self.form;
-        self.append(&bytes[..form.len()], body);
+        self.append(&bytes[..form.bytes()], body);
     }
 
     /// Queues bytes that are no message: the link result.
@@ -129,7 +135,7 @@ impl Outbox {
             return None;
         }
         let form = self.form;
-        let chunk = self.writable(form.len() + body_max);
+        let chunk = self.writable(form.bytes() + body_max);
         self.lent = true;
         self.serial += 1;
         Some(Loan { chunk, body_max, form, serial: self.serial })
@@ -143,8 +149,8 @@ impl Outbox {
         if length > 0 {
             let header = Header { kind, size: length as u32 };
             loan.form.write(&mut loan.chunk.data[loan.chunk.end..], header, loan.serial);
-            loan.chunk.end += loan.form.len() + length;
-            self.len += loan.form.len() + length;
+            loan.chunk.end += loan.form.bytes() + length;
+            self.len += loan.form.bytes() + length;
         } else if self.serial == loan.serial {
             self.serial -= 1;
         }

@@ -1,1 +1,7 @@
-//! (being written)
+//! What each channel says: its limits, and what a client's message asks for.
+//!
+//! Pure translation from message to request; the acting is done in `server`.
+#![forbid(unsafe_code)]
+
+pub mod main;
+pub mod spicevmc;

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::config::limits;
 
-/// No self token is left: the sender must wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoToken;
+/// No self token is left: the sender gets its bytes back and must wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoToken(pub Bytes);
 
 /// What follows a write to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Device {
             return Ok(());
         }
         if !self.has_token() {
-            return Err(NoToken);
+            return Err(NoToken(data));
         }
         self.self_tokens -= 1;
         self.queued += data.len();
@@ -197,7 +197,8 @@ mod tests {
     fn tokens_come_back_when_the_last_byte_is_taken() {
         let mut device = running(1);
         device.queue(Bytes::from_static(b"abc")).expect("a token");
-        assert_eq!(device.queue(Bytes::from_static(b"d")), Err(NoToken));
+        let refused = Bytes::from_static(b"d");
+        assert_eq!(device.queue(refused.clone()), Err(NoToken(refused)));
         assert!(device.begin_write());
         assert_eq!(device.handle_written(2), WriteStep::Again);
         assert!(!device.has_token());

@@ -6,5 +6,10 @@
 //! docs/compat.md of them.
 
 pub mod audio;
+pub mod devices;
+mod handles;
+pub mod migration;
 pub mod qxl;
 pub mod replay;
+pub mod server;
+pub mod settings;

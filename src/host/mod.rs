@@ -7,6 +7,7 @@
 
 pub mod abi;
 pub mod char_device;
+pub mod clock;
 pub mod core;
 #[cfg(test)]
 pub(crate) mod fake_qxl;

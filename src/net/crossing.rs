@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channel::outbox::Outbox;
 use crate::config::limits;
@@ -34,7 +35,7 @@ struct Inbox {
     /// The main thread has been told that something is here.
     told: bool,
     /// Why nothing more will come.
-    ended: Option<String>,
+    ended: Option<Ending>,
 }
 
 /// What the I/O thread does after it delivered.
@@ -54,14 +55,15 @@ pub struct Taken {
     /// The socket was paused: ask the I/O thread to read on.
     pub resume: bool,
     /// Why nothing follows these messages.
-    pub ended: Option<String>,
+    pub ended: Option<Ending>,
 }
 
 impl Crossing {
-    /// Starts with what is already in `outbox`.
-    pub fn new(outbox: Outbox) -> Self {
+    /// Starts with an empty `outbox`; `unsent` bytes queued before moved to the I/O
+    /// thread together with the socket.
+    pub fn new(outbox: Outbox, unsent: usize) -> Self {
         Self {
-            unsent: AtomicUsize::new(outbox.len()),
+            unsent: AtomicUsize::new(unsent),
             outbox: Mutex::new(outbox),
             inbox: Mutex::default(),
             fetch_asked: AtomicBool::new(false),
@@ -69,7 +71,7 @@ impl Crossing {
     }
 
     /// I/O thread: hands over what was read, and perhaps that nothing follows.
-    pub fn deliver(&self, mut messages: VecDeque<Message>, ended: Option<String>) -> Delivered {
+    pub fn deliver(&self, mut messages: VecDeque<Message>, ended: Option<Ending>) -> Delivered {
         let mut inbox = self.inbox.lock();
         inbox.bytes += messages.iter().map(cost).sum::<usize>();
         inbox.messages.append(&mut messages);
@@ -142,7 +144,7 @@ mod tests {
     use crate::wire::header::HeaderForm;
 
     fn crossing() -> Crossing {
-        Crossing::new(Outbox::new(HeaderForm::Mini, 1024))
+        Crossing::new(Outbox::new(HeaderForm::Mini, 1024), 0)
     }
 
     fn messages(count: usize, size: usize) -> VecDeque<Message> {
@@ -156,8 +158,8 @@ mod tests {
         assert!(crossing.deliver(messages(1, 1), None).tell);
         assert!(!crossing.deliver(messages(1, 1), None).tell);
         assert_eq!(crossing.take().messages.len(), 2);
-        assert!(crossing.deliver(VecDeque::new(), Some("end".into())).tell);
-        assert_eq!(crossing.take().ended.as_deref(), Some("end"));
+        assert!(crossing.deliver(VecDeque::new(), Some(Ending::ByClient)).tell);
+        assert_eq!(crossing.take().ended, Some(Ending::ByClient));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::crossing::{Crossing, Delivered};
 use super::endpoint::{Endpoint, Fill};
 use super::reactor::IoRegistration;
+use crate::channel::ending::Ending;
 
 /// The I/O thread's end of a connection.
 #[derive(Debug)]
@@ -43,8 +44,8 @@ impl IoConnection {
         if readable {
             let end = match self.endpoint.fill() {
                 Ok(Fill::Open) => None,
-                Ok(Fill::End) => Some("the client closed the connection".to_owned()),
-                Err(error) => Some(error.to_string()),
+                Ok(Fill::End) => Some(Ending::ByClient),
+                Err(error) => Some(Ending::fault(error)),
             };
             report.arrived |= self.deliver(end);
         }
@@ -58,7 +59,8 @@ impl IoConnection {
             Ok(sent) => Report { drained: self.crossing.sent(sent), arrived: false },
             Err(error) => {
                 self.endpoint.silence();
-                let arrived = self.crossing.deliver(VecDeque::new(), Some(error.to_string())).tell;
+                let arrived =
+                    self.crossing.deliver(VecDeque::new(), Some(Ending::fault(error))).tell;
                 Report { arrived, drained: false }
             }
         }
@@ -72,20 +74,20 @@ impl IoConnection {
 
     /// A step panicked: tells the other side that nothing more will come.
     pub(super) fn abandon(self) {
-        let reason = "internal error in a step of this connection".to_owned();
+        let reason = Ending::fault("internal error in a step of this connection");
         self.crossing.deliver(VecDeque::new(), Some(reason));
     }
 
     /// Cuts what was read into messages and hands them over. Returns whether the
     /// main thread must be told.
-    fn deliver(&mut self, mut end: Option<String>) -> bool {
+    fn deliver(&mut self, mut end: Option<Ending>) -> bool {
         let mut messages = VecDeque::new();
         loop {
             match self.endpoint.poll_message() {
                 Ok(Some(message)) => messages.push_back(message),
                 Ok(None) => break,
                 Err(too_large) => {
-                    end = Some(too_large.to_string());
+                    end = Some(Ending::fault(too_large));
                     break;
                 }
             }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
 use polling::{Events, Poller};
 use socket2::Socket;
 
@@ -24,7 +25,8 @@ use super::pending_link::{PendingLink, Progress};
 use super::policy::SharedPolicy;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Addresses, Stream};
-use super::sys::{WakeFd, without_signals};
+use super::sys::{WakeFd, spawn};
+use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
 use crate::config::limits;
@@ -59,6 +61,8 @@ enum Command {
     Fetch(ConnectionId),
     Resume(ConnectionId),
     Close(ConnectionId),
+    /// Those begun before this one.
+    CutLinks(ConnectionId),
     Stop,
 }
 
@@ -78,7 +82,7 @@ pub struct IoThread {
     wake: Arc<Wake>,
     next_id: Arc<AtomicU64>,
     keys: Arc<KeyStock>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Rouses the main thread, once until it looks.
@@ -86,6 +90,14 @@ pub struct IoThread {
 struct Wake {
     fd: WakeFd,
     raised: AtomicBool,
+}
+
+impl Wake {
+    fn rouse(&self) {
+        if !self.raised.swap(true, Ordering::SeqCst) {
+            self.fd.raise();
+        }
+    }
 }
 
 impl IoThread {
@@ -116,12 +128,17 @@ impl IoThread {
             waiting_for_key: Vec::new(),
             connections: HashMap::new(),
         };
-        let thread = without_signals(|| {
-            std::thread::Builder::new()
-                .name("spice-io".into())
-                .spawn(move || while !guard("I/O thread", false, || reactor.run()) {})
-        })?;
-        Ok(Self { commands, poller, notices, wake, next_id, keys, thread: Some(thread) })
+        let thread =
+            spawn("spice-io", move || while !guard("I/O thread", false, || reactor.run()) {})?;
+        Ok(Self {
+            commands,
+            poller,
+            notices,
+            wake,
+            next_id,
+            keys,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// The descriptor that becomes readable when notices wait.
@@ -134,6 +151,11 @@ impl IoThread {
         self.wake.fd.lower();
         self.wake.raised.store(false, Ordering::SeqCst);
         self.notices.try_iter()
+    }
+
+    /// Makes the main loop look at its own queues soon.
+    pub fn rouse_main(&self) {
+        self.wake.rouse();
     }
 
     /// A fresh name for a connection.
@@ -183,6 +205,22 @@ impl IoThread {
         self.command(Command::Close(id));
     }
 
+    /// Ends every link under way. When passwords come into force, links begun
+    /// without one may hold the shared ticket key.
+    pub fn cut_links(&self) {
+        self.command(Command::CutLinks(self.new_id()));
+    }
+
+    /// Ends the threads and closes every socket they have. Notices that were not
+    /// fetched yet still can be.
+    pub fn stop(&self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+        self.keys.stop();
+    }
+
     fn command(&self, command: Command) {
         // Fails only when the thread has ended, and then nothing is left to do.
         if self.commands.send(command).is_ok() {
@@ -193,10 +231,7 @@ impl IoThread {
 
 impl Drop for IoThread {
     fn drop(&mut self) {
-        self.command(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
@@ -267,6 +302,13 @@ impl Thread {
                 self.connections.remove(&id);
                 self.links.remove(&id);
             }
+            Command::CutLinks(before) => {
+                let older = self.links.keys().copied().filter(|id| *id < before);
+                for id in older.collect::<Vec<_>>() {
+                    let reason = "passwords have just come into force".to_owned();
+                    self.after_link_step(id, Progress::Close(reason));
+                }
+            }
             Command::Stop => {}
         }
     }
@@ -327,7 +369,7 @@ impl Thread {
                 self.notify(Notice::Connected(id, stream.addresses()));
                 self.begin_link(id, stream, LinkOptions::default());
             }
-            Err(error) => crate::warning!("cannot use an accepted connection: {error}"),
+            Err((_, error)) => crate::warning!("cannot use an accepted connection: {error}"),
         }
     }
 
@@ -366,16 +408,14 @@ impl Thread {
 
     /// Hands out keys to the links that wait for one, in order.
     fn serve_keys(&mut self) {
-        let mut waiting = std::mem::take(&mut self.waiting_for_key).into_iter();
-        while let Some(id) = waiting.next() {
-            let policy = self.policy.snapshot();
+        let policy = self.policy.snapshot();
+        for id in std::mem::take(&mut self.waiting_for_key) {
             let Some(link) = self.links.get_mut(&id) else {
                 continue;
             };
             let Some(key) = self.keys.take(link.wants_fresh_key(&*policy)) else {
                 self.waiting_for_key.push(id);
-                self.waiting_for_key.extend(waiting);
-                return;
+                continue;
             };
             let progress = link.handle_key(key, &*policy, Instant::now());
             self.after_link_step(id, progress);
@@ -427,7 +467,7 @@ impl Thread {
                 self.with_connection(id, IoConnection::begin);
             }
             Err(error) => {
-                let reason = format!("cannot watch the socket: {error}");
+                let reason = Ending::fault(format_args!("cannot watch the socket: {error}"));
                 if crossing.deliver(std::collections::VecDeque::new(), Some(reason)).tell {
                     self.notify(Notice::Arrived(id));
                 }
@@ -454,8 +494,8 @@ impl Thread {
 
     fn notify(&self, notice: Notice) {
         // Fails only when the main thread has let go of us.
-        if self.notices.send(notice).is_ok() && !self.wake.raised.swap(true, Ordering::SeqCst) {
-            self.wake.fd.raise();
+        if self.notices.send(notice).is_ok() {
+            self.wake.rouse();
         }
     }
 }

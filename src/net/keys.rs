@@ -16,14 +16,13 @@ use parking_lot::{Condvar, Mutex};
 
 use super::sys;
 use crate::config::limits;
-use crate::guard::guard;
 use crate::link::ticket::TicketKey;
 
 /// The stock and the thread that refills it; dropping it ends the thread.
 #[derive(Debug)]
 pub struct KeyStock {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -47,12 +46,8 @@ impl KeyStock {
     pub fn start(ready: impl Fn() + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let theirs = Arc::clone(&shared);
-        let thread = sys::without_signals(|| {
-            std::thread::Builder::new()
-                .name("spice-keys".into())
-                .spawn(move || guard("key thread", (), || refill(&theirs, &ready)))
-        })?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = sys::spawn("spice-keys", move || refill(&theirs, &ready))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// A key for one link: fresh, or the shared one when nothing secret will be
@@ -68,6 +63,15 @@ impl KeyStock {
         key
     }
 
+    /// Ends the thread, after the key that it is making.
+    pub fn stop(&self) {
+        self.shared.state.lock().stop = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+
     /// Begins to fill the stock: tickets with a password are to be expected.
     pub fn expect_fresh(&self) {
         self.shared.state.lock().stocking = true;
@@ -77,11 +81,7 @@ impl KeyStock {
 
 impl Drop for KeyStock {
     fn drop(&mut self) {
-        self.shared.state.lock().stop = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::sys;
 
 /// Which address family the host asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,10 +62,8 @@ impl Listener {
     }
 
     /// Accepts on a descriptor of the host's, which stays the host's.
-    ///
-    /// The caller has checked that it is open; ownership is not taken.
-    pub fn borrowed(fd: OwnedFd) -> io::Result<Self> {
-        let listener = Self { socket: Some(Socket::from(fd)), borrowed: true };
+    pub fn borrowed(fd: RawFd) -> io::Result<Self> {
+        let listener = Self { socket: Some(sys::host_socket(fd)?), borrowed: true };
         if let Some(socket) = &listener.socket {
             socket.set_nonblocking(true)?;
         }

@@ -44,10 +44,12 @@ pub enum Received {
 impl Stream {
     /// Prepares an accepted or handed-in socket. Options that this kind of socket
     /// does not know are left alone; only a socket that cannot be made
-    /// non-blocking is refused.
-    pub fn new(socket: Socket) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let is_unix = socket.domain()? == Domain::UNIX;
+    /// non-blocking, or is none, is refused and given back.
+    pub fn new(socket: Socket) -> Result<Self, (Socket, io::Error)> {
+        let is_unix = match socket.set_nonblocking(true).and_then(|()| socket.domain()) {
+            Ok(domain) => domain == Domain::UNIX,
+            Err(error) => return Err((socket, error)),
+        };
         if !is_unix {
             let _ = socket.set_tcp_nodelay(true);
             let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE));

@@ -6,10 +6,13 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::thread::JoinHandle;
 
 use bytes::BytesMut;
 use polling::{Event, PollMode, Poller};
 use socket2::Socket;
+
+use crate::guard::guard;
 
 /// Reads once from `socket` to the end of `buffer`, as much as it has room for.
 /// 0 means that the peer closed.
@@ -79,20 +82,42 @@ impl AsRawFd for WakeFd {
     }
 }
 
-/// Runs `spawn` with all signals blocked, so that the thread it starts inherits
-/// that: signals belong to the host's own threads.
-pub fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are written by the calls before they are read.
+/// Starts a thread. A name of more than 15 bytes is cut by the kernel.
+pub fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let before = block_signals();
+    let thread =
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || guard(name, (), body));
+    restore_signals(&before);
+    thread
+}
+
+/// Signals belong to the host; a handler of the host's must never run on a thread
+/// it does not know. So the mask is set before the thread exists, which leaves no
+/// moment in which a signal could be delivered there.
+///
+/// Blocks everything but the signals that a fault in the thread itself raises:
+/// blocking those would turn a crash report into a silent kill.
+fn block_signals() -> libc::sigset_t {
+    let mut wanted = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises `wanted`, pthread_sigmask initialises `before`;
+    // both only fail for arguments that are constants here.
     unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        libc::sigfillset(wanted.as_mut_ptr());
+        for fault in [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS] {
+            libc::sigdelset(wanted.as_mut_ptr(), fault);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, wanted.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
     }
-    let result = spawn();
-    // SAFETY: `before` was written by the first call.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    result
+}
+
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: `before` is a mask that pthread_sigmask wrote.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }
 
 /// Takes ownership of a descriptor that came through the C API.
@@ -110,9 +135,47 @@ pub fn is_open(fd: RawFd) -> bool {
     fd >= 0 && unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1
 }
 
+/// A socket that the host brought by number and goes on owning: who gets it must
+/// never close it.
+pub(super) fn host_socket(fd: RawFd) -> io::Result<Socket> {
+    if !is_open(fd) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the descriptor is open, and `Listener` lets go of it without closing.
+    Ok(unsafe { Socket::from_raw_fd(fd) })
+}
+
 /// The bytes of a socket address as the kernel gave it.
 pub(super) fn address_bytes(address: &socket2::SockAddr) -> Vec<u8> {
     // SAFETY: a `SockAddr` holds `len` initialised bytes at `as_ptr`.
     unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.len() as usize) }
         .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocked(signal: libc::c_int) -> bool {
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: with a NULL new mask the call only writes the present one.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), mask.as_mut_ptr());
+            libc::sigismember(mask.as_ptr(), signal) == 1
+        }
+    }
+
+    #[test]
+    fn the_new_thread_has_signals_blocked_and_the_caller_as_before() {
+        let here = blocked(libc::SIGUSR2);
+        let (tell, told) = std::sync::mpsc::channel();
+        let signals = [libc::SIGUSR2, libc::SIGCHLD, libc::SIGSEGV, libc::SIGBUS];
+        let thread = spawn("a test", move || {
+            let name = std::thread::current().name().map(str::to_owned);
+            tell.send((signals.map(blocked), name)).expect("a listener");
+        });
+        assert!(thread.expect("a thread").join().is_ok());
+        assert_eq!(told.recv(), Ok(([true, true, false, false], Some("a test".to_owned()))));
+        assert_eq!(blocked(libc::SIGUSR2), here);
+    }
 }

@@ -1,3 +1,232 @@
-//! (being written)
+//! The main-thread side: settings, sessions, devices, and the driver that lets
+//! state machines and the host meet.
+//!
+//! Everything here runs under the host's serialisation: on the thread of
+//! `spice_server_init`, or, in QEMU, on any thread that holds the big lock. The
+//! host may call back into the library from inside its callbacks, so no borrow is
+//! held across a call to it. What must not happen from inside such a call (closing
+//! a connection that broke while a device was being read) is put off until the
+//! main loop comes round.
 
+mod connection;
+mod deadlines;
+mod events;
+mod interfaces;
+mod main_reactor;
 pub mod qxl;
+mod session;
+pub mod settings;
+pub mod spicevmc;
+mod start;
+pub mod tickets;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::ThreadId;
+use std::time::Instant;
+
+use connection::{Connection, Role};
+use deadlines::{Deadlines, DeviceId, Due};
+use events::Events;
+use qxl::QxlHandle;
+use session::Client;
+use settings::Settings;
+use spicevmc::Device;
+
+use crate::channel::ending::Ending;
+use crate::config::home::HomeKind;
+use crate::guard::guard;
+use crate::host::core::{Core, Timer, Watch};
+use crate::host::inputs::{InputDevice, InputKind};
+use crate::host::migration::Migration;
+use crate::net::io_thread::{ConnectionId, IoThread, Notice};
+use crate::net::policy::SharedPolicy;
+use crate::wire::ChannelKey;
+
+pub use interfaces::{AddError, SUBTYPES};
+pub use start::InitError;
+
+/// A SPICE server.
+pub struct Server {
+    /// What the setters of the C API set.
+    pub settings: RefCell<Settings>,
+    policy: Arc<SharedPolicy>,
+    home: HomeKind,
+    /// Set by init.
+    core: OnceCell<Core>,
+    main_thread: Cell<Option<ThreadId>>,
+    io: RefCell<Option<Rc<IoThread>>>,
+    wake_watch: RefCell<Option<Watch>>,
+    timer: RefCell<Option<Timer>>,
+    deadlines: RefCell<Deadlines>,
+    running: Cell<bool>,
+    /// Newest first.
+    clients: RefCell<Vec<Client>>,
+    connections: RefCell<HashMap<ConnectionId, Rc<Connection>>>,
+    /// Connections that broke and are to be closed when the main loop comes round.
+    doomed: RefCell<Vec<(ConnectionId, Ending)>>,
+    events: Events,
+    /// Newest first.
+    devices: RefCell<Vec<Rc<Device>>>,
+    next_device: Cell<DeviceId>,
+    /// Newest first.
+    displays: RefCell<Vec<Arc<QxlHandle>>>,
+    inputs: RefCell<Vec<(InputKind, InputDevice)>>,
+    migration: Cell<Option<Migration>>,
+}
+
+impl Server {
+    /// The socket of a connection on the main loop is ready.
+    fn handle_ready(self: &Rc<Self>, id: ConnectionId, readable: bool, writable: bool) {
+        let Some(connection) = self.connections.borrow().get(&id).cloned() else {
+            return;
+        };
+        if writable {
+            match connection.handle_writable() {
+                Ok(drained) => {
+                    if drained {
+                        Self::handle_drained(&connection);
+                    }
+                }
+                Err(error) => self.doom(&connection, Ending::fault(error)),
+            }
+        }
+        if readable {
+            connection.handle_readable();
+            self.pump(&connection);
+        }
+        self.reap();
+    }
+
+    /// The I/O thread has news, or something was put off.
+    fn handle_wake(self: &Rc<Self>) {
+        let Some(io) = self.io.borrow().clone() else {
+            return;
+        };
+        let notices: Vec<Notice> = io.notices().collect();
+        for notice in notices {
+            guard("notice from the I/O thread", (), || self.handle_notice(notice));
+        }
+        self.reap();
+    }
+
+    fn handle_notice(self: &Rc<Self>, notice: Notice) {
+        let find = |id: ConnectionId| self.connections.borrow().get(&id).cloned();
+        match notice {
+            Notice::Connected(id, addresses) => self.tell_connected(id, &addresses),
+            Notice::LinkEnded(id) => self.tell_disconnected(id),
+            Notice::Linked(id, linked) => self.handle_linked(id, *linked),
+            Notice::Arrived(id) => {
+                // A held message first needs room in its device.
+                if let Some(connection) = find(id).filter(|connection| !connection.is_held()) {
+                    self.pump(&connection);
+                }
+            }
+            Notice::Drained(id) => {
+                if let Some(connection) = find(id) {
+                    Self::handle_drained(&connection);
+                }
+            }
+        }
+    }
+
+    fn handle_drained(connection: &Rc<Connection>) {
+        if let Role::Device(device) = &connection.role {
+            let device = Rc::clone(device);
+            guard("device wakeup", (), || device.wakeup());
+        }
+    }
+
+    /// The host's timer fired.
+    fn handle_timer(self: &Rc<Self>) {
+        let now = Instant::now();
+        let due = self.deadlines.borrow_mut().expired(now);
+        for due in due {
+            match due {
+                Due::WriteRetry(id) => {
+                    let device = self.devices.borrow().iter().find(|d| d.id == id).cloned();
+                    if let Some(device) = device {
+                        guard("device write", (), || device.write_out());
+                    }
+                }
+                Due::Liveness(id) => {
+                    let connection = self.connections.borrow().get(&id).cloned();
+                    if let Some(connection) = connection {
+                        self.look_after(&connection, now);
+                    }
+                }
+            }
+        }
+        self.arm_timer();
+        self.reap();
+    }
+
+    fn set_deadline(&self, due: Due, when: Instant) {
+        self.deadlines.borrow_mut().set(due, when);
+        self.arm_timer();
+    }
+
+    fn cancel_deadline(&self, due: Due) {
+        self.deadlines.borrow_mut().cancel(due);
+    }
+
+    fn arm_timer(&self) {
+        let next = self.deadlines.borrow().next();
+        if let Some(timer) = &*self.timer.borrow() {
+            match next {
+                Some(when) => timer.start(when.saturating_duration_since(Instant::now())),
+                None => timer.cancel(),
+            }
+        }
+    }
+
+    /// Closes a connection when the main loop comes round: not now, because a
+    /// device or a handler further up the stack may be using it.
+    fn doom(&self, connection: &Connection, ending: Ending) {
+        self.doomed.borrow_mut().push((connection.id, ending));
+        self.come_back_soon();
+    }
+
+    /// Closes what is doomed. Only called from the main loop's callbacks.
+    fn reap(self: &Rc<Self>) {
+        loop {
+            let doomed = std::mem::take(&mut *self.doomed.borrow_mut());
+            if doomed.is_empty() {
+                return;
+            }
+            for (id, ending) in doomed {
+                let connection = self.connections.borrow().get(&id).cloned();
+                if let Some(connection) = connection {
+                    if ending != Ending::ByClient {
+                        let (channel, peer) = (connection.channel, &connection.peer);
+                        crate::warning!("channel {channel} of {peer}: {ending}");
+                    }
+                    self.close_connection(&connection, &ending.to_string());
+                }
+            }
+        }
+    }
+
+    /// Makes the main loop call [`Server::handle_wake`].
+    fn come_back_soon(&self) {
+        if let Some(io) = &*self.io.borrow() {
+            io.rouse_main();
+        }
+    }
+
+    /// Whether this is the thread of init, where the host wants to hear of events.
+    fn on_main_thread(&self) -> bool {
+        self.main_thread.get().is_none_or(|main| main == std::thread::current().id())
+    }
+
+    fn device_of(&self, channel: ChannelKey) -> Option<Rc<Device>> {
+        self.devices.borrow().iter().find(|device| device.channel == channel).cloned()
+    }
+
+    /// Clients connected now.
+    pub fn client_count(&self) -> usize {
+        self.clients.borrow().len()
+    }
+}

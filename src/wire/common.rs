@@ -26,8 +26,7 @@ pub enum Common {
         /// The time stamp that the PING carried.
         time: u64,
     },
-    /// Nothing to do: acknowledgements on a channel without them, DISCONNECTING,
-    /// migration data that nobody waits for.
+    /// Nothing to do: acknowledgements on a channel without them, DISCONNECTING.
     Ignored,
 }
 
@@ -53,10 +52,9 @@ pub fn parse(kind: u16, body: &[u8]) -> Option<Result<Common, Malformed>> {
         ACK_SYNC => enough(4).map(|()| Common::Ignored),
         ACK => Ok(Common::Ignored),
         PONG => enough(12).map(|()| Common::Pong { id: u32_at(body, 0), time: u64_at(body, 4) }),
-        // Upstream aborts the process here; a mark that nobody asked for is a
+        // Upstream aborts the process at a mark that nobody asked for; it is a
         // protocol error of this client and ends this connection only.
-        MIGRATE_FLUSH_MARK => Err(Malformed::Unexpected(kind)),
-        MIGRATE_DATA => enough(1).map(|()| Common::Ignored),
+        MIGRATE_FLUSH_MARK | MIGRATE_DATA => Err(Malformed::Unexpected(kind)),
         DISCONNECTING => enough(12).map(|()| Common::Ignored),
         _ => return None,
     })

@@ -23,7 +23,7 @@ pub const LONGEST: usize = 18;
 
 impl HeaderForm {
     /// Length of the header in bytes.
-    pub const fn len(self) -> usize {
+    pub const fn bytes(self) -> usize {
         match self {
             Self::Full => LONGEST,
             Self::Mini => 6,
@@ -36,7 +36,7 @@ impl HeaderForm {
             Self::Full => 8,
             Self::Mini => 0,
         };
-        if bytes.len() < self.len() {
+        if bytes.len() < self.bytes() {
             return None;
         }
         Some(Header {
@@ -45,7 +45,7 @@ impl HeaderForm {
         })
     }
 
-    /// Writes a header to the front of `out`, which must hold [`HeaderForm::len`] bytes.
+    /// Writes a header to the front of `out`, which must hold [`HeaderForm::bytes`] bytes.
     pub fn write(self, out: &mut [u8], header: Header, serial: u64) {
         let at = match self {
             Self::Full => {
@@ -70,8 +70,8 @@ mod tests {
             let mut bytes = [0xffu8; LONGEST];
             let header = Header { kind: 0x1234, size: 0x89ab_cdef };
             form.write(&mut bytes, header, 7);
-            assert_eq!(form.parse(&bytes[..form.len()]), Some(header));
-            assert_eq!(form.parse(&bytes[..form.len() - 1]), None);
+            assert_eq!(form.parse(&bytes[..form.bytes()]), Some(header));
+            assert_eq!(form.parse(&bytes[..form.bytes() - 1]), None);
         }
     }
 

@@ -51,7 +51,7 @@ pub enum FromClient {
     /// Agent traffic while no agent is attached: read and dropped.
     AgentTraffic,
     /// An answer about a migration that is not under way.
-    StrayMigration(u16),
+    StrayMigration,
 }
 
 /// Takes a message of the main channel itself.
@@ -66,11 +66,11 @@ pub fn parse(kind: u16, body: &[u8]) -> Result<FromClient, Malformed> {
         }
         c::AGENT_START | c::AGENT_TOKEN => needs(4).map(|()| FromClient::AgentTraffic),
         c::AGENT_DATA => needs(1).map(|()| FromClient::AgentTraffic),
-        c::MIGRATE_CONNECTED | c::MIGRATE_CONNECT_ERROR | c::MIGRATE_CONNECTED_SEAMLESS => {
-            Ok(FromClient::StrayMigration(kind))
-        }
-        c::MIGRATE_END => Ok(FromClient::StrayMigration(kind)),
-        c::MIGRATE_DST_DO_SEAMLESS => needs(4).map(|()| FromClient::StrayMigration(kind)),
+        c::MIGRATE_CONNECTED
+        | c::MIGRATE_CONNECT_ERROR
+        | c::MIGRATE_CONNECTED_SEAMLESS
+        | c::MIGRATE_END => Ok(FromClient::StrayMigration),
+        c::MIGRATE_DST_DO_SEAMLESS => needs(4).map(|()| FromClient::StrayMigration),
         _ => Err(Malformed::Unknown(kind)),
     }
 }

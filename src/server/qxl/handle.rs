@@ -8,16 +8,15 @@ use super::request::Request;
 use super::screen::{ClientMouse, DeviceInfo, Scanout};
 use super::shared::{ChangeHook, Shared};
 use super::worker::{THREAD_NAME, Worker};
-use crate::guard::guard;
 use crate::host::abi::{QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestSlot;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::{DeviceError, QxlDevice};
-use crate::net::sys::without_signals;
+use crate::net::sys::spawn;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::{Builder, JoinHandle, ThreadId};
+use std::thread::{JoinHandle, ThreadId};
 
 /// A graphics device with its worker thread. Any thread may make requests.
 #[derive(Debug)]
@@ -63,11 +62,7 @@ impl QxlHandle {
         // with the receiver; crossbeam's bounded one keeps it, and who waits would wait
         // for ever.
         let (requests, queue) = sync_channel(limits::QUEUED_REQUESTS);
-        let thread = without_signals(|| {
-            Builder::new()
-                .name(THREAD_NAME.to_owned())
-                .spawn(move || guard(THREAD_NAME, (), || worker.run(queue)))
-        })?;
+        let thread = spawn(THREAD_NAME, move || worker.run(queue))?;
         let thread_id = thread.thread().id();
         let device = device.clone();
         Ok(Self { device, info, shared, requests, thread: Mutex::new(Some(thread)), thread_id })

@@ -20,6 +20,11 @@ HARMLESS = [
     r"^$",
 ]
 
+# What a library may say when a client goes without a word, and when it refuses
+# a password: expected where a check does just that.
+CLIENT_GONE = r"Spice: .*(Connection reset by peer|Broken pipe)"
+PASSWORD_REFUSED = r"Spice: .*([Pp]assword|[Tt]icket)"
+
 
 def check(function):
     """Marks a function of a test file as a check."""

@@ -66,10 +66,12 @@ class Library:
 
 class Qemu:
     """A virtual machine. `args` are QEMU's own; `boot=True` adds the test guest
-    with its agent. The monitor and the agent's serial port are socket pairs, so
+    with its agent; `defaults=True` leaves QEMU's own devices in; `outlives_us=True`
+    is for a machine that is to stay when the program ends. The monitor and the agent's serial port are socket pairs, so
     nothing has to be waited for before they can be used."""
 
-    def __init__(self, library, logs, args, boot=False, defaults=False, memory=192):
+    def __init__(self, library, logs, args, boot=False, defaults=False, memory=192,
+                 outlives_us=False):
         self.library = library
         self.logs = Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,8 @@ class Qemu:
             stdout=self._stderr,
             stderr=self._stderr,
             pass_fds=[sock.fileno() for sock in theirs],
-            preexec_fn=end_with_parent,
+            preexec_fn=None if outlives_us else end_with_parent,
+            start_new_session=outlives_us,
         )
         self.pid = self.process.pid
         for sock in theirs:

@@ -18,6 +18,7 @@ import gi
 
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
+from shared_cd import SharedCd  # noqa: E402
 
 CHUNK = 64 * 1024
 DATA_EVENT_MS = 50
@@ -142,6 +143,7 @@ class Client:
         self.files = 0
         self.session = SpiceClientGLib.Session.new()
         self.manager = None
+        self.cd = None
         self.wants_fd = {}
         on(self.session, "channel-new", self._channel_new)
         on(self.session, "channel-destroy", self._channel_destroy)
@@ -288,9 +290,11 @@ class Client:
         self.reply(number)
 
     def do_share_cd(self, number, path):
-        from shared_cd import share
+        self.cd = SharedCd(self.manager)
+        self.cd.share(path, lambda **fields: self.reply(number, **fields))
 
-        share(self.manager, path, lambda **fields: self.reply(number, **fields))
+    def do_unshare_cd(self, number):
+        self.cd.unshare(lambda **fields: self.reply(number, **fields))
 
 
 def main():

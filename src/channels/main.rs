@@ -1,0 +1,72 @@
+//! The main channel (docs/protocol/main.md).
+
+use crate::channel::framing::{BodyRule, Message};
+use crate::config::limits;
+use crate::wire::common::{self, Common, Malformed};
+use crate::wire::main::{self, FromClient};
+
+/// How large a client's messages may be.
+pub fn rules(kind: u16) -> BodyRule {
+    BodyRule::Whole(if kind == main::AGENT_DATA {
+        limits::AGENT_DATA
+    } else {
+        limits::MAIN_MESSAGE
+    })
+}
+
+/// What a client's message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Send the channel list.
+    ChannelsList,
+    /// Change the mouse mode, if it is allowed.
+    MouseMode(u16),
+    /// A PONG with its id and time stamp.
+    Pong(u32, u64),
+    /// Nothing; the text is worth a line in the log.
+    Ignored(&'static str),
+    /// Nothing at all.
+    Nothing,
+}
+
+/// Understands one message.
+pub fn handle(message: &Message) -> Result<Request, Malformed> {
+    if let Some(common) = common::parse(message.kind, &message.body) {
+        return common.map(|common| match common {
+            Common::Pong { id, time } => Request::Pong(id, time),
+            Common::Ignored => Request::Nothing,
+        });
+    }
+    main::parse(message.kind, &message.body).map(|parsed| match parsed {
+        FromClient::AttachChannels => Request::ChannelsList,
+        FromClient::MouseModeRequest(mode) => Request::MouseMode(mode),
+        FromClient::AgentTraffic => Request::Ignored("agent message without an agent"),
+        FromClient::StrayMigration => Request::Ignored("migration message without a migration"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message(kind: u16, body: &'static [u8]) -> Message {
+        Message { kind, body: Bytes::from_static(body) }
+    }
+
+    #[test]
+    fn requests_come_out_of_messages() {
+        assert_eq!(handle(&message(104, b"")), Ok(Request::ChannelsList));
+        assert_eq!(handle(&message(105, &[2, 0])), Ok(Request::MouseMode(2)));
+        assert_eq!(handle(&message(1, &[0; 4])), Ok(Request::Nothing));
+        assert_eq!(handle(&message(4, b"")), Err(Malformed::Unexpected(4)));
+        assert_eq!(handle(&message(999, b"")), Err(Malformed::Unknown(999)));
+    }
+
+    #[test]
+    fn agent_data_has_its_own_limit() {
+        assert_eq!(rules(107), BodyRule::Whole(2048));
+        assert_eq!(rules(104), BodyRule::Whole(26_624));
+    }
+}

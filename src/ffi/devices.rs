@@ -1,0 +1,293 @@
+//! Devices that the host adds, and the calls on char devices and keyboards.
+
+use std::ffi::{c_char, c_int};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use super::handles;
+use crate::guard::guard;
+use crate::host::abi::{
+    self, InterfaceKind, SpiceBaseInstance, SpiceBaseInterface, SpiceCharDeviceInstance,
+    SpiceKbdInstance,
+};
+use crate::host::char_device::CharDevice;
+use crate::host::inputs::{InputDevice, InputKind};
+use crate::host::migration::Migration;
+use crate::host::qxl::QxlDevice;
+use crate::host::{is_kind, version_fits};
+use crate::server::{AddError, Server, qxl};
+
+const OK: c_int = 0;
+const FAILED: c_int = -1;
+
+/// The kinds of interface the library knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    CharDevice,
+    Input(InputKind),
+    Qxl,
+    Playback,
+    Record,
+    Migration,
+}
+
+const KINDS: [(Kind, InterfaceKind); 8] = [
+    (Kind::CharDevice, abi::SPICE_INTERFACE_CHAR_DEVICE),
+    (Kind::Input(InputKind::Keyboard), abi::SPICE_INTERFACE_KEYBOARD),
+    (Kind::Input(InputKind::Mouse), abi::SPICE_INTERFACE_MOUSE),
+    (Kind::Input(InputKind::Tablet), abi::SPICE_INTERFACE_TABLET),
+    (Kind::Qxl, abi::SPICE_INTERFACE_QXL),
+    (Kind::Playback, abi::SPICE_INTERFACE_PLAYBACK),
+    (Kind::Record, abi::SPICE_INTERFACE_RECORD),
+    (Kind::Migration, abi::SPICE_INTERFACE_MIGRATION),
+];
+
+/// Adds a device. 0, also for a kind or a char device subtype that is not served;
+/// -1 for a wrong version, a second device of a kind of which there may be one, and
+/// a graphics device whose id is taken.
+///
+/// Compat: partial: keyboard, mouse, tablet, sound, vdagent, smartcard and stream devices are accepted and not served; graphics devices are worked but not shown
+/// Shown by: c-tests/test-port.c, c-tests/test-devices.c
+///
+/// # Safety
+/// `sin` is NULL or an instance of the kind its interface names; both stay good until
+/// the interface is removed or the server destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_add_interface(
+    server: *mut Server,
+    sin: *mut SpiceBaseInstance,
+) -> c_int {
+    const NAME: &str = "spice_server_add_interface";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        // SAFETY: the caller's promise.
+        let Some((instance, base)) = (unsafe { base_of(sin) }) else {
+            crate::warning!("{NAME}: the instance or its interface is missing");
+            return FAILED;
+        };
+        let Some((kind, expected)) = KINDS.iter().find(|(_, kind)| is_kind(&base, kind)) else {
+            crate::warning!("{NAME}: an interface of an unknown kind is ignored");
+            return OK;
+        };
+        if !version_fits(&base, expected) {
+            let (major, minor) = (base.major_version, base.minor_version);
+            let name = expected.name.to_string_lossy();
+            crate::warning!("{NAME}: {name} interface version {major}.{minor} is not supported");
+            return FAILED;
+        }
+        // SAFETY: the caller's promise, and the kind was just looked at.
+        match unsafe { add(&server, *kind, instance) } {
+            Ok(()) => OK,
+            Err(error) => {
+                crate::warning!("{NAME}: {} refused: {error}", expected.name.to_string_lossy());
+                FAILED
+            }
+        }
+    })
+}
+
+/// Removes a device: afterwards it is not called any more. -1 for NULL, for what was
+/// not added, and for kinds that cannot be removed.
+///
+/// Compat: works
+/// Shown by: c-tests/test-port.c, c-tests/test-devices.c
+///
+/// # Safety
+/// `sin` is NULL or an instance as in `spice_server_add_interface`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstance) -> c_int {
+    const NAME: &str = "spice_server_remove_interface";
+    guard(NAME, FAILED, || {
+        // SAFETY: the caller's promise.
+        let Some((instance, base)) = (unsafe { base_of(sin) }) else {
+            crate::warning!("{NAME}: the instance or its interface is missing");
+            return FAILED;
+        };
+        let kind = KINDS.iter().find(|(_, kind)| is_kind(&base, kind)).map(|(kind, _)| *kind);
+        let removed = match kind {
+            // SAFETY: the caller's promise, and the kind was just looked at.
+            Some(Kind::CharDevice) => unsafe { remove_char_device(instance.cast()) },
+            Some(Kind::Input(kind)) => remove_input(kind, instance),
+            // SAFETY: as above.
+            Some(Kind::Qxl) => unsafe { remove_qxl(instance.cast()) },
+            Some(Kind::Playback | Kind::Record) => true,
+            Some(Kind::Migration) | None => false,
+        };
+        if removed {
+            return OK;
+        }
+        crate::warning!("{NAME}: this interface was not added or cannot be removed");
+        FAILED
+    })
+}
+
+/// Subtypes that `-chardev spicevmc` may name: a NULL-terminated array that lives for
+/// ever.
+///
+/// Compat: partial: vdagent and smartcard are listed, so that command lines start, and not served
+/// Shown by: c-tests/test-port.c
+#[unsafe(no_mangle)]
+pub extern "C" fn spice_server_char_device_recognized_subtypes() -> *mut *const c_char {
+    /// Pointers to constant text may be shared between threads.
+    struct Table([*const c_char; 4]);
+    // SAFETY: the table and what it points to never change.
+    unsafe impl Sync for Table {}
+    static TABLE: Table =
+        Table([c"vdagent".as_ptr(), c"smartcard".as_ptr(), c"usbredir".as_ptr(), std::ptr::null()]);
+    (&raw const TABLE.0).cast::<*const c_char>().cast_mut()
+}
+
+/// The device has data, or can take some again.
+///
+/// Compat: works
+/// Shown by: c-tests/test-port.c
+///
+/// # Safety
+/// `sin` is NULL or a char-device instance.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDeviceInstance) {
+    const NAME: &str = "spice_server_char_device_wakeup";
+    guard(NAME, (), || {
+        // SAFETY: the caller's promise.
+        if let Some(device) = unsafe { device_of(NAME, sin) } {
+            device.wakeup();
+        }
+    });
+}
+
+/// The port was opened (0) or closed (1), or a break (2) arrived on it.
+///
+/// Compat: works
+/// Shown by: c-tests/test-port.c
+///
+/// # Safety
+/// `sin` is NULL or a char-device instance.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_port_event(sin: *mut SpiceCharDeviceInstance, event: u8) {
+    const NAME: &str = "spice_server_port_event";
+    guard(NAME, (), || {
+        // SAFETY: the caller's promise.
+        if let Some(device) = unsafe { device_of(NAME, sin) } {
+            device.port_event(event);
+        }
+    });
+}
+
+/// The keyboard's lock lamps changed.
+///
+/// Compat: partial: accepted; no inputs channel is served yet
+/// Shown by: c-tests/test-devices.c
+///
+/// # Safety
+/// `sin` is not followed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_kbd_leds(sin: *mut SpiceKbdInstance, _leds: c_int) -> c_int {
+    guard("spice_server_kbd_leds", OK, || {
+        if sin.is_null() {
+            crate::warning!("spice_server_kbd_leds: the instance is missing");
+        }
+        OK
+    })
+}
+
+/// The instance and its base interface; `None` when one is NULL.
+///
+/// # Safety
+/// `sin` is NULL or an instance with an interface.
+unsafe fn base_of(
+    sin: *mut SpiceBaseInstance,
+) -> Option<(NonNull<SpiceBaseInstance>, SpiceBaseInterface)> {
+    let instance = NonNull::new(sin)?;
+    // SAFETY: the caller's promise; every interface begins with the base.
+    let interface = unsafe { instance.as_ref() }.sif;
+    // SAFETY: as above.
+    (!interface.is_null()).then(|| (instance, unsafe { *interface }))
+}
+
+/// # Safety
+/// `instance` is of this kind and stays good until removed or the server's end.
+unsafe fn add(
+    server: &Rc<Server>,
+    kind: Kind,
+    instance: NonNull<SpiceBaseInstance>,
+) -> Result<(), AddError> {
+    match kind {
+        Kind::CharDevice => {
+            // SAFETY: the caller's promise.
+            let host = unsafe { CharDevice::from_host(instance.cast()) };
+            if let Some(device) = server.add_char_device(host) {
+                host.set_handle(handles::number_device(&device));
+                server.start_char_device(&device);
+            }
+            Ok(())
+        }
+        Kind::Input(kind) => server.add_input(kind, InputDevice::at(instance.as_ptr())),
+        Kind::Qxl => {
+            // SAFETY: the caller's promise.
+            let device =
+                unsafe { QxlDevice::new(instance.cast()) }.map_err(qxl::StartError::from)?;
+            server.add_qxl(&device)
+        }
+        Kind::Playback | Kind::Record => {
+            crate::info!("sound devices are accepted and not served yet");
+            Ok(())
+        }
+        Kind::Migration => {
+            // SAFETY: the caller's promise.
+            server.add_migration(unsafe { Migration::from_host(instance.cast()) })
+        }
+    }
+}
+
+/// # Safety
+/// `instance` is a char-device instance.
+unsafe fn remove_char_device(instance: NonNull<SpiceCharDeviceInstance>) -> bool {
+    // SAFETY: the caller's promise.
+    let number = unsafe { instance.as_ref() }.st;
+    let Some(device) = handles::device(number) else {
+        return false;
+    };
+    handles::forget_device(number);
+    device.host().set_handle(std::ptr::null_mut());
+    if let Some(server) = device.server() {
+        server.remove_char_device(&device);
+    }
+    true
+}
+
+fn remove_input(kind: InputKind, instance: NonNull<SpiceBaseInstance>) -> bool {
+    let device = InputDevice::at(instance.as_ptr());
+    handles::all_servers().iter().any(|server| server.remove_input(kind, device))
+}
+
+/// # Safety
+/// `instance` is a graphics device's.
+unsafe fn remove_qxl(instance: NonNull<abi::QXLInstance>) -> bool {
+    // SAFETY: the caller's promise.
+    let number = unsafe { instance.as_ref() }.st.addr();
+    let Some(handle) = qxl::lookup(number) else {
+        return false;
+    };
+    // A device of a destroyed server was taken out of service then.
+    handles::all_servers().iter().any(|server| server.remove_qxl(&handle))
+}
+
+/// # Safety
+/// `sin` is NULL or a char-device instance.
+unsafe fn device_of(
+    entry: &str,
+    sin: *mut SpiceCharDeviceInstance,
+) -> Option<Rc<crate::server::spicevmc::Device>> {
+    let Some(instance) = NonNull::new(sin) else {
+        crate::warning!("{entry}: the instance is missing");
+        return None;
+    };
+    // SAFETY: the caller's promise.
+    let device = handles::device(unsafe { instance.as_ref() }.st);
+    if device.is_none() {
+        crate::warning!("{entry}: the device is not in service");
+    }
+    device
+}

@@ -1,0 +1,142 @@
+//! From the pointers that C callers hold to what they stand for.
+//!
+//! A `SpiceServer *` is a strong reference, and only pointers that were given out
+//! and not destroyed yet are followed. What stands in `SpiceCharDeviceInstance.st`
+//! is no pointer at all but a number in a table, so that a stale or foreign value
+//! is refused instead of followed.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::rc::{Rc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::server::Server;
+use crate::server::spicevmc::Device;
+
+/// What the host serialises. QEMU calls from several threads, but never from two
+/// at a time: it holds its big lock.
+struct Serialised<T>(T);
+
+// SAFETY: the C API demands that calls are serialised by the host (the library's
+// callers hold one lock, or there is one thread), so reference counts and cells
+// behind this are never touched by two threads at once.
+unsafe impl<T> Send for Serialised<T> {}
+
+/// Servers given out and not destroyed yet.
+static SERVERS: Mutex<Vec<Serialised<Rc<Server>>>> = Mutex::new(Vec::new());
+
+/// Devices by the number in `st`; slot 0 is number 1.
+static DEVICES: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
+
+struct Slot {
+    device: Option<Serialised<Weak<Device>>>,
+    /// How often the slot was used: tells a stale number from a fresh one.
+    generation: usize,
+}
+
+/// Numbers are odd, so that none is ever the address of anything aligned.
+const SLOT_BITS: u32 = 20;
+
+/// Keeps a new server and gives out its pointer.
+pub(super) fn give_out(server: Rc<Server>) -> *mut Server {
+    let pointer = Rc::as_ptr(&server).cast_mut();
+    SERVERS.lock().push(Serialised(server));
+    pointer
+}
+
+/// The server behind a pointer. A wrong one is logged with the caller's name.
+pub(super) fn server(entry: &str, pointer: *mut Server) -> Option<Rc<Server>> {
+    let found = SERVERS
+        .lock()
+        .iter()
+        .find(|known| Rc::as_ptr(&known.0) == pointer.cast_const())
+        .map(|known| Rc::clone(&known.0));
+    if found.is_none() {
+        crate::warning!("{entry}: {pointer:p} is not a server");
+    }
+    found
+}
+
+/// Takes a server back: its pointer is no longer good.
+pub(super) fn take_back(entry: &str, pointer: *mut Server) -> Option<Rc<Server>> {
+    let server = server(entry, pointer)?;
+    SERVERS.lock().retain(|known| !Rc::ptr_eq(&known.0, &server));
+    Some(server)
+}
+
+/// The servers that live: the calls that remove an interface name none.
+pub(super) fn all_servers() -> Vec<Rc<Server>> {
+    SERVERS.lock().iter().map(|known| Rc::clone(&known.0)).collect()
+}
+
+/// Gives a device its number.
+pub(super) fn number_device(device: &Rc<Device>) -> *mut c_void {
+    let mut slots = DEVICES.lock();
+    let free = slots.iter().position(|slot| slot.device.is_none());
+    let index = free.unwrap_or_else(|| {
+        slots.push(Slot { device: None, generation: 0 });
+        slots.len() - 1
+    });
+    let slot = &mut slots[index];
+    slot.generation += 1;
+    slot.device = Some(Serialised(Rc::downgrade(device)));
+    number(index, slot.generation)
+}
+
+/// The device of a number, if it is still there.
+pub(super) fn device(number: *mut c_void) -> Option<Rc<Device>> {
+    let slots = DEVICES.lock();
+    let (index, generation) = split(number)?;
+    let slot = slots.get(index).filter(|slot| slot.generation == generation)?;
+    slot.device.as_ref()?.0.upgrade()
+}
+
+/// Makes a number worthless.
+pub(super) fn forget_device(number: *mut c_void) {
+    let mut slots = DEVICES.lock();
+    if let Some((index, generation)) = split(number)
+        && let Some(slot) = slots.get_mut(index)
+        && slot.generation == generation
+    {
+        slot.device = None;
+    }
+}
+
+fn number(index: usize, generation: usize) -> *mut c_void {
+    let value = (generation << SLOT_BITS | index) << 1 | 1;
+    std::ptr::without_provenance_mut(value)
+}
+
+fn split(number: *mut c_void) -> Option<(usize, usize)> {
+    let value = number.addr();
+    (value & 1 == 1).then_some(((value >> 1) & ((1 << SLOT_BITS) - 1), value >> 1 >> SLOT_BITS))
+}
+
+/// The bytes of a C string; `None` for NULL.
+///
+/// # Safety
+/// `text` is NULL or a C string that outlives the result.
+pub(super) unsafe fn text<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the caller's promise.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_odd_and_come_back() {
+        let value = number(5, 9);
+        assert_eq!(value.addr() & 1, 1);
+        assert_eq!(split(value), Some((5, 9)));
+        assert_eq!(split(std::ptr::null_mut()), None);
+    }
+
+    #[test]
+    fn foreign_values_find_nothing() {
+        assert!(device(std::ptr::without_provenance_mut(0xffff_ffff)).is_none());
+        assert!(device(std::ptr::dangling_mut()).is_none());
+        assert!(server("test", std::ptr::dangling_mut()).is_none());
+    }
+}

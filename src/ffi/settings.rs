@@ -1,0 +1,526 @@
+//! Settings: who may connect, how, and what is offered.
+//!
+//! Most are set before init. Those for parts that are not served yet are stored or
+//! checked as upstream does it, so that every command line starts.
+
+use std::ffi::{CString, c_char, c_int};
+
+use super::handles::{self, text};
+use crate::guard::guard;
+use crate::link::ChannelSecurity;
+use crate::server::Server;
+use crate::server::settings::usable_codecs;
+use crate::server::tickets::channel_type;
+
+const OK: c_int = 0;
+const FAILED: c_int = -1;
+
+/// The only compatibility version there is.
+const COMPAT_VERSION_CURRENT: c_int = 1;
+
+/// Image compression by LZ4.
+const IMAGE_COMPRESSION_LZ4: c_int = 7;
+
+/// The compatibility version of this library: 1.
+///
+/// Compat: works
+/// Shown by: c-tests/test-null.c
+#[unsafe(no_mangle)]
+pub extern "C" fn spice_get_current_compat_version() -> c_int {
+    COMPAT_VERSION_CURRENT
+}
+
+/// Only version 1 exists; -1 for any other.
+///
+/// Compat: works
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_compat_version(
+    server: *mut Server,
+    version: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_compat_version";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        if version == COMPAT_VERSION_CURRENT { OK } else { FAILED }
+    })
+}
+
+/// Lets every client in without a password.
+///
+/// Compat: works
+/// Shown by: c-tests/test-link.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_noauth(server: *mut Server) -> c_int {
+    const NAME: &str = "spice_server_set_noauth";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        server.set_noauth();
+        OK
+    })
+}
+
+/// Sets the password and its lifetime in seconds, 0 for ever. NULL refuses everybody.
+/// -1 when a client is connected and `fail_if_connected`, or when it is longer than
+/// 60 characters.
+///
+/// Compat: works
+/// Shown by: c-tests/test-link.c
+///
+/// # Safety
+/// `passwd` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_ticket(
+    server: *mut Server,
+    passwd: *const c_char,
+    lifetime: c_int,
+    fail_if_connected: c_int,
+    disconnect_if_connected: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_ticket";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        // SAFETY: the caller's promise.
+        let password = unsafe { text(passwd) };
+        let (fail, disconnect) = (fail_if_connected != 0, disconnect_if_connected != 0);
+        match server.set_ticket(password, lifetime, fail, disconnect) {
+            Ok(()) => OK,
+            Err(error) => {
+                crate::warning!("{NAME}: {error}");
+                FAILED
+            }
+        }
+    })
+}
+
+/// Sets the TLS port and its files. -1: TLS is not available, and init will fail
+/// rather than listen without it.
+///
+/// Compat: missing: TLS
+/// Shown by: c-tests/test-listen.c
+///
+/// # Safety
+/// No string is followed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_tls(
+    server: *mut Server,
+    _port: c_int,
+    _ca_cert_file: *const c_char,
+    _certs_file: *const c_char,
+    _private_key_file: *const c_char,
+    _key_passwd: *const c_char,
+    _dh_key_file: *const c_char,
+    _ciphersuite: *const c_char,
+) -> c_int {
+    const NAME: &str = "spice_server_set_tls";
+    guard(NAME, FAILED, || {
+        if let Some(server) = handles::server(NAME, server) {
+            crate::warning!("{NAME}: TLS is not available");
+            server.settings.borrow_mut().tls_wanted = true;
+        }
+        FAILED
+    })
+}
+
+/// Turns SASL on or off.
+///
+/// Compat: missing: SASL; enabling it returns -1, as a library built without it does
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_sasl(server: *mut Server, enabled: c_int) -> c_int {
+    const NAME: &str = "spice_server_set_sasl";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        if enabled == 0 {
+            return OK;
+        }
+        crate::warning!("{NAME}: SASL is not available");
+        FAILED
+    })
+}
+
+/// Names the SASL configuration. -1: SASL is not available.
+///
+/// Compat: missing: SASL
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_sasl_appname(
+    server: *mut Server,
+    _appname: *const c_char,
+) -> c_int {
+    const NAME: &str = "spice_server_set_sasl_appname";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        // QEMU names it always, so this is worth no line in the log.
+        FAILED
+    })
+}
+
+/// Sets on which transports a channel is served: 1 plain, 2 TLS, 3 both. `channel`
+/// NULL sets the default; an unknown name is -1.
+///
+/// Compat: works
+/// Shown by: c-tests/test-link.c
+///
+/// # Safety
+/// `channel` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_channel_security(
+    server: *mut Server,
+    channel: *const c_char,
+    security: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_channel_security";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let security = ChannelSecurity::from_bits_truncate(security as u32);
+        // SAFETY: the caller's promise.
+        let kind = match unsafe { text(channel) } {
+            None => None,
+            Some(name) => {
+                let Some(kind) = channel_type(name) else {
+                    let name = String::from_utf8_lossy(name);
+                    crate::warning!("{NAME}: there is no channel \"{name}\"");
+                    return FAILED;
+                };
+                Some(kind)
+            }
+        };
+        server.set_channel_security(kind, security);
+        OK
+    })
+}
+
+/// Sets how images are compressed, 1 to 7.
+///
+/// Compat: partial: stored; no image is sent yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_image_compression(
+    server: *mut Server,
+    compression: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_image_compression";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        if !(1..=IMAGE_COMPRESSION_LZ4).contains(&compression) {
+            crate::warning!("{NAME}: there is no compression {compression}");
+            return FAILED;
+        }
+        server.settings.borrow_mut().image_compression = compression;
+        OK
+    })
+}
+
+/// What `spice_server_set_image_compression` set; 0 for a wrong server.
+///
+/// Compat: works
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_get_image_compression(server: *mut Server) -> c_int {
+    const NAME: &str = "spice_server_get_image_compression";
+    guard(NAME, 0, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return 0;
+        };
+        server.settings.borrow().image_compression
+    })
+}
+
+/// Sets when JPEG is used: 1 automatic, 2 always, 3 never. Others are -1,
+/// where upstream ends the process.
+///
+/// Compat: partial: checked; no image is sent yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_jpeg_compression(
+    server: *mut Server,
+    compression: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_jpeg_compression";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        if (1..=3).contains(&compression) {
+            return OK;
+        }
+        crate::warning!("{NAME}: there is no choice {compression}");
+        FAILED
+    })
+}
+
+/// Sets when zlib over GLZ is used: 1 automatic, 2 always, 3 never. Others are -1,
+/// where upstream ends the process.
+///
+/// Compat: partial: checked; no image is sent yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
+    server: *mut Server,
+    compression: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_zlib_glz_compression";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        if (1..=3).contains(&compression) {
+            return OK;
+        }
+        crate::warning!("{NAME}: there is no choice {compression}");
+        FAILED
+    })
+}
+
+/// Sets which areas are streamed as video: 1 none, 2 all, 3 filtered. -1 for others.
+///
+/// Compat: partial: stored; no video is sent yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_streaming_video(
+    server: *mut Server,
+    value: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_streaming_video";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        if !(1..=3).contains(&value) {
+            crate::warning!("{NAME}: there is no choice {value}");
+            return FAILED;
+        }
+        server.settings.borrow_mut().streaming_video = value;
+        OK
+    })
+}
+
+/// Sets the video codecs, `"encoder:codec;…"` or `"auto"`. Unknown ones are skipped;
+/// -1, and no change, when none is left.
+///
+/// Compat: partial: only spice:mjpeg is known, and no video is sent yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `video_codecs` is NULL, which is refused, or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_video_codecs(
+    server: *mut Server,
+    video_codecs: *const c_char,
+) -> c_int {
+    const NAME: &str = "spice_server_set_video_codecs";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        // SAFETY: the caller's promise.
+        let Some(usable) = unsafe { text(video_codecs) }.and_then(usable_codecs) else {
+            crate::warning!("{NAME}: no usable codec, nothing changed");
+            return FAILED;
+        };
+        server.settings.borrow_mut().video_codecs = usable;
+        OK
+    })
+}
+
+/// The codecs in the form of `spice_server_set_video_codecs`, to be freed by
+/// `spice_server_free_video_codecs`. NULL for a wrong server.
+///
+/// Compat: works
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_get_video_codecs(server: *mut Server) -> *const c_char {
+    const NAME: &str = "spice_server_get_video_codecs";
+    guard(NAME, std::ptr::null(), || {
+        let Some(server) = handles::server(NAME, server) else {
+            return std::ptr::null();
+        };
+        let codecs = server.settings.borrow().video_codecs.clone();
+        CString::new(codecs).map_or(std::ptr::null(), |text| text.into_raw().cast_const())
+    })
+}
+
+/// Frees what `spice_server_get_video_codecs` returned.
+///
+/// Compat: works
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `video_codecs` is NULL or came from `spice_server_get_video_codecs`, once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_free_video_codecs(
+    _server: *mut Server,
+    video_codecs: *const c_char,
+) {
+    guard("spice_server_free_video_codecs", (), || {
+        if !video_codecs.is_null() {
+            // SAFETY: the caller's promise; it was made by `CString::into_raw`.
+            drop(unsafe { CString::from_raw(video_codecs.cast_mut()) });
+        }
+    });
+}
+
+/// Adds a renderer. "sw" is the only one; at most two entries are taken.
+///
+/// Compat: works
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `name` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_add_renderer(
+    server: *mut Server,
+    name: *const c_char,
+) -> c_int {
+    const NAME: &str = "spice_server_add_renderer";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let mut settings = server.settings.borrow_mut();
+        // SAFETY: the caller's promise.
+        if unsafe { text(name) } != Some(b"sw") || settings.renderers == 2 {
+            return FAILED;
+        }
+        settings.renderers += 1;
+        OK
+    })
+}
+
+/// Whether sound is compressed.
+///
+/// Compat: partial: accepted; no sound is sent yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_playback_compression(
+    server: *mut Server,
+    _enable: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_playback_compression";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        OK
+    })
+}
+
+/// Whether the agent may move the pointer.
+///
+/// Compat: partial: accepted; no agent is served yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_agent_mouse(
+    server: *mut Server,
+    _enable: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_agent_mouse";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        OK
+    })
+}
+
+/// Whether the clipboard is shared.
+///
+/// Compat: partial: accepted; no agent is served yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_agent_copypaste(
+    server: *mut Server,
+    _enable: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_agent_copypaste";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        OK
+    })
+}
+
+/// Whether clients may send files.
+///
+/// Compat: partial: accepted; no agent is served yet
+/// Shown by: c-tests/test-null.c
+///
+/// # Safety
+/// `server` came from `spice_server_new` or is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
+    server: *mut Server,
+    _enable: c_int,
+) -> c_int {
+    const NAME: &str = "spice_server_set_agent_file_xfer";
+    guard(NAME, FAILED, || {
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let _ = server;
+        OK
+    })
+}

@@ -1,0 +1,15 @@
+//! The machine's monotonic clock as a number, for peers that compare it.
+
+use std::mem::MaybeUninit;
+
+/// Milliseconds of the monotonic clock, wrapped to 32 bits.
+pub fn monotonic_ms() -> u32 {
+    let mut now = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the call writes the structure; it cannot fail for this clock, and zero
+    // is a value of every member.
+    let now = unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr());
+        now.assume_init()
+    };
+    (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
+}

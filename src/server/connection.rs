@@ -1,0 +1,357 @@
+//! One established connection as the main thread sees it, wherever its home is.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::main_reactor::{MainReactor, MainRegistration};
+use super::session::MainState;
+use super::spicevmc::Device;
+use crate::channel::ending::Ending;
+use crate::channel::framing::{Framer, Message};
+use crate::channel::outbox::{Loan, Outbox};
+use crate::config::limits;
+use crate::net::crossing::Crossing;
+use crate::net::endpoint::{Endpoint, Fill};
+use crate::net::io_thread::{ConnectionId, IoThread};
+use crate::net::reactor::{Interest, Reactor};
+use crate::net::stream::Stream;
+use crate::wire::ChannelKey;
+
+/// A client's channel.
+pub(super) struct Connection {
+    /// Its name since it was accepted.
+    pub(super) id: ConnectionId,
+    /// The channel it is linked to.
+    pub(super) channel: ChannelKey,
+    /// The session it belongs to.
+    pub(super) session: u32,
+    /// The client's end, for the log.
+    pub(super) peer: String,
+    /// What it is for.
+    pub(super) role: Role,
+    home: Home,
+    /// A message that its receiver could not take yet.
+    held: RefCell<Option<Message>>,
+    /// Messages are being handled further up the stack.
+    pumping: Cell<bool>,
+    closed: Cell<bool>,
+    pace: Cell<Pace>,
+}
+
+/// What a connection is for.
+pub(super) enum Role {
+    /// The main channel of a session.
+    Main(RefCell<MainState>),
+    /// A char device.
+    Device(Rc<Device>),
+}
+
+/// Where a connection lives.
+enum Home {
+    Main(Box<MainHome>),
+    Thread(ThreadHome),
+}
+
+struct MainHome {
+    /// Taken when the connection is closed.
+    endpoint: RefCell<Option<Endpoint<MainRegistration>>>,
+    /// Why nothing more will be read.
+    ended: RefCell<Option<Ending>>,
+}
+
+struct ThreadHome {
+    io: Rc<IoThread>,
+    crossing: Arc<Crossing>,
+    /// Taken from the crossing and not handled yet.
+    arrived: RefCell<VecDeque<Message>>,
+    ended: RefCell<Option<Ending>>,
+}
+
+/// What decides whether a block is sent at once or gathered.
+#[derive(Clone, Copy)]
+struct Pace {
+    last_queued: Option<Instant>,
+    /// Something was received since a block was last queued.
+    heard: bool,
+}
+
+/// What comes next from a client.
+pub(super) enum Next {
+    /// A message.
+    Message(Message),
+    /// Nothing now.
+    Nothing,
+    /// Nothing ever again, for this reason.
+    Ended(Ending),
+}
+
+/// What a connection is made of, before it has a home.
+pub(super) struct Parts {
+    pub(super) id: ConnectionId,
+    pub(super) channel: ChannelKey,
+    pub(super) session: u32,
+    pub(super) role: Role,
+    pub(super) stream: Stream,
+    pub(super) framer: Framer,
+    pub(super) outbox: Outbox,
+}
+
+impl Connection {
+    /// Gives the connection its home on the host's main loop.
+    pub(super) fn on_main_loop(parts: Parts, reactor: &MainReactor) -> io::Result<Self> {
+        let Parts { id, stream, framer, outbox, .. } = parts;
+        let peer = stream.addresses().peer_text;
+        let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
+        let endpoint = Endpoint::new(stream, registration, framer, outbox);
+        let endpoint = RefCell::new(Some(endpoint));
+        let home = Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() }));
+        Ok(Self::new(id, parts.channel, parts.session, parts.role, peer, home))
+    }
+
+    /// Gives the connection its home on the I/O thread.
+    pub(super) fn on_io_thread(parts: Parts, io: Rc<IoThread>) -> Self {
+        let Parts { id, stream, framer, outbox, .. } = parts;
+        let peer = stream.addresses().peer_text;
+        let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
+        io.adopt(id, stream, framer, outbox, Arc::clone(&crossing));
+        let home = Home::Thread(ThreadHome {
+            io,
+            crossing,
+            arrived: RefCell::default(),
+            ended: RefCell::default(),
+        });
+        Self::new(id, parts.channel, parts.session, parts.role, peer, home)
+    }
+
+    fn new(
+        id: ConnectionId,
+        channel: ChannelKey,
+        session: u32,
+        role: Role,
+        peer: String,
+        home: Home,
+    ) -> Self {
+        Self {
+            id,
+            channel,
+            session,
+            peer,
+            role,
+            home,
+            held: RefCell::default(),
+            pumping: Cell::new(false),
+            closed: Cell::new(false),
+            pace: Cell::new(Pace { last_queued: None, heard: true }),
+        }
+    }
+
+    /// Queues a message and sees to its leaving. An error means that the
+    /// connection is broken.
+    pub(super) fn send(&self, kind: u16, body: &[u8]) -> io::Result<()> {
+        self.queue(|outbox| outbox.push(kind, body))
+    }
+
+    /// Queues the link result.
+    pub(super) fn send_raw(&self, bytes: &[u8]) -> io::Result<()> {
+        self.queue(|outbox| outbox.push_raw(bytes))
+    }
+
+    /// Room to read a device's data into; `None` when the connection is gone.
+    pub(super) fn lend(&self, body_max: usize) -> Option<Loan> {
+        match &self.home {
+            Home::Main(home) => home.endpoint.borrow_mut().as_mut()?.outbox().lend(body_max),
+            Home::Thread(home) => home.crossing.with_outbox(|outbox| outbox.lend(body_max)).0,
+        }
+    }
+
+    /// Takes the room back with `length` bytes in it.
+    pub(super) fn settle(&self, loan: Loan, kind: u16, length: usize) -> io::Result<()> {
+        self.queue(|outbox| outbox.settle(loan, kind, length))
+    }
+
+    /// Bytes queued and not sent yet.
+    pub(super) fn queued(&self) -> usize {
+        match &self.home {
+            Home::Main(home) => {
+                home.endpoint.borrow_mut().as_mut().map_or(0, |endpoint| endpoint.outbox().len())
+            }
+            Home::Thread(home) => home.crossing.unsent(),
+        }
+    }
+
+    fn queue(&self, work: impl FnOnce(&mut Outbox)) -> io::Result<()> {
+        match &self.home {
+            Home::Main(home) => {
+                let mut endpoint = home.endpoint.borrow_mut();
+                let Some(endpoint) = endpoint.as_mut() else {
+                    return Ok(());
+                };
+                let before = endpoint.outbox().len();
+                work(endpoint.outbox());
+                let after = endpoint.outbox().len();
+                if after == before {
+                    return Ok(());
+                }
+                if self.is_fresh(before, after - before) || after >= limits::GATHERED {
+                    endpoint.flush()?;
+                } else {
+                    endpoint.flush_later();
+                }
+            }
+            Home::Thread(home) => {
+                let ((), ask) = home.crossing.with_outbox(work);
+                if ask {
+                    home.io.fetch(self.id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a block is worth a system call of its own: the answer in a
+    /// dialogue, or the first after a silence. In a stream blocks are gathered.
+    fn is_fresh(&self, queued_before: usize, length: usize) -> bool {
+        let now = Instant::now();
+        let pace = self.pace.replace(Pace { last_queued: Some(now), heard: false });
+        let quiet = pace.last_queued.is_none_or(|last| now - last >= limits::FRESH_AFTER);
+        queued_before == 0 && length <= limits::FRESH_BLOCK && (pace.heard || quiet)
+    }
+
+    /// The socket has room: writes. Returns whether a device that was not read
+    /// because of this queue may be read again.
+    pub(super) fn handle_writable(&self) -> io::Result<bool> {
+        let Home::Main(home) = &self.home else {
+            return Ok(false);
+        };
+        let mut endpoint = home.endpoint.borrow_mut();
+        let Some(endpoint) = endpoint.as_mut() else {
+            return Ok(false);
+        };
+        let before = endpoint.outbox().len();
+        endpoint.flush()?;
+        let after = endpoint.outbox().len();
+        Ok(before >= limits::DEVICE_TO_CLIENT && after < limits::DEVICE_TO_CLIENT)
+    }
+
+    /// The socket has bytes: reads a turn's worth.
+    pub(super) fn handle_readable(&self) {
+        let Home::Main(home) = &self.home else {
+            return;
+        };
+        let mut endpoint = home.endpoint.borrow_mut();
+        let Some(endpoint) = endpoint.as_mut() else {
+            return;
+        };
+        let end = match endpoint.fill() {
+            Ok(Fill::Open) => return,
+            Ok(Fill::End) => Ending::ByClient,
+            Err(error) => Ending::fault(error),
+        };
+        // The messages before the end are still to be handled.
+        endpoint.set_reading(false);
+        *home.ended.borrow_mut() = Some(end);
+    }
+
+    /// The next message, held back or newly arrived.
+    pub(super) fn next(&self) -> Next {
+        if let Some(held) = self.held.borrow_mut().take() {
+            return Next::Message(held);
+        }
+        let next = match &self.home {
+            Home::Main(home) => match home.endpoint.borrow_mut().as_mut() {
+                None => Next::Nothing,
+                Some(endpoint) => match endpoint.poll_message() {
+                    Ok(Some(message)) => Next::Message(message),
+                    Ok(None) => home.ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended),
+                    Err(too_large) => Next::Ended(Ending::fault(too_large)),
+                },
+            },
+            Home::Thread(home) => home.next(self.id),
+        };
+        if matches!(next, Next::Message(_)) {
+            self.pace.set(Pace { heard: true, ..self.pace.get() });
+        }
+        next
+    }
+
+    /// Keeps a message that its receiver cannot take, and reads nothing more
+    /// until [`Connection::release`].
+    pub(super) fn hold(&self, message: Message) {
+        *self.held.borrow_mut() = Some(message);
+        if let Home::Main(home) = &self.home
+            && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
+        {
+            endpoint.set_reading(false);
+        }
+        // On the I/O thread the full inbox stops the reading.
+    }
+
+    /// Whether a message is being held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.borrow().is_some()
+    }
+
+    /// Reads on.
+    pub(super) fn release(&self) {
+        if let Home::Main(home) = &self.home
+            && home.ended.borrow().is_none()
+            && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
+        {
+            endpoint.set_reading(true);
+        }
+    }
+
+    /// Enters the loop that handles messages; false when it is running already.
+    pub(super) fn begin_pump(&self) -> bool {
+        !self.pumping.replace(true)
+    }
+
+    /// Leaves that loop.
+    pub(super) fn end_pump(&self) {
+        self.pumping.set(false);
+    }
+
+    /// Whether it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Closes the socket, now or as soon as the I/O thread hears of it. False if
+    /// it was closed before.
+    pub(super) fn close(&self) -> bool {
+        if self.closed.replace(true) {
+            return false;
+        }
+        match &self.home {
+            Home::Main(home) => drop(home.endpoint.borrow_mut().take()),
+            Home::Thread(home) => home.io.close(self.id),
+        }
+        true
+    }
+}
+
+impl ThreadHome {
+    fn next(&self, id: ConnectionId) -> Next {
+        let mut arrived = self.arrived.borrow_mut();
+        if arrived.is_empty() {
+            if let Some(reason) = self.ended.borrow_mut().take() {
+                return Next::Ended(reason);
+            }
+            let taken = self.crossing.take();
+            *arrived = taken.messages;
+            *self.ended.borrow_mut() = taken.ended;
+            if taken.resume {
+                self.io.resume(id);
+            }
+        }
+        if let Some(message) = arrived.pop_front() {
+            return Next::Message(message);
+        }
+        self.ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended)
+    }
+}

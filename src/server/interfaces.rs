@@ -1,0 +1,175 @@
+//! Devices that the host adds and removes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Server;
+use super::qxl::{self, QxlHandle, StartError};
+use super::spicevmc::Device;
+use super::start::common_caps;
+use crate::channels::spicevmc::channel_type;
+use crate::host::char_device::CharDevice;
+use crate::host::inputs::{InputDevice, InputKind};
+use crate::host::migration::Migration;
+use crate::host::qxl::QxlDevice;
+use crate::link::Offer;
+use crate::wire::ChannelKey;
+use crate::wire::link::CapSet;
+
+/// Char device subtypes that `-chardev spicevmc` may name. "port" is not among
+/// them: ports come by another way.
+pub const SUBTYPES: [&str; 3] = ["vdagent", "smartcard", "usbredir"];
+
+/// Why an interface was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// There may be one of this kind.
+    #[error("there is one already")]
+    Second,
+    /// There is a graphics device of this id.
+    #[error("there is a graphics device with id {0} already")]
+    SameId(u32),
+    /// The graphics device cannot be used.
+    #[error(transparent)]
+    Qxl(#[from] StartError),
+    /// The host has not called init.
+    #[error("the server is not initialised")]
+    TooEarly,
+}
+
+/// Graphics devices are told this level; it only ever shows in QEMU's trace.
+const QXL_COMPRESSION_LEVEL: i32 = 0;
+
+impl Server {
+    /// Takes a char device into service. `None` when no channel serves it; the host
+    /// is not told, because upstream does not tell it either.
+    pub fn add_char_device(self: &Rc<Self>, host: CharDevice) -> Option<Rc<Device>> {
+        let subtype = host.subtype();
+        let port_name = host.port_name().filter(|_| subtype == b"port");
+        let Some(kind) = channel_type(&subtype, port_name.as_deref()) else {
+            let (subtype, name) =
+                (String::from_utf8_lossy(&subtype), port_name.unwrap_or_default());
+            let name = String::from_utf8_lossy(&name);
+            crate::warning!(
+                "char device {subtype} {name} is not served: its data stay in the guest"
+            );
+            return None;
+        };
+        let Some(id) = self.free_channel_id(kind) else {
+            crate::warning!("no channel id is left for another device of channel type {kind}");
+            return None;
+        };
+        let channel = ChannelKey { kind, id };
+        let device_id = self.next_device.get();
+        self.next_device.set(device_id + 1);
+        let device = Rc::new(Device::new(device_id, channel, Rc::downgrade(self), host, port_name));
+        self.devices.borrow_mut().insert(0, Rc::clone(&device));
+        let offer = Offer { common_caps: common_caps(), channel_caps: CapSet::default() };
+        self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
+        crate::debug!("channel {channel} is there");
+        self.announce(channel);
+        Some(device)
+    }
+
+    /// Starts a device that has just been added, if the VM runs.
+    pub fn start_char_device(&self, device: &Device) {
+        if self.running.get() {
+            device.start();
+        }
+    }
+
+    /// Takes a char device out of service: its client is cut, and the device is
+    /// not called any more.
+    pub fn remove_char_device(self: &Rc<Self>, device: &Rc<Device>) {
+        let channel = device.channel;
+        device.stop();
+        if let Some(connection) = device.connection() {
+            self.close_connection(&connection, "the device was removed");
+        }
+        device.remove();
+        self.devices.borrow_mut().retain(|other| !Rc::ptr_eq(other, device));
+        self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));
+    }
+
+    fn free_channel_id(&self, kind: u8) -> Option<u8> {
+        let devices = self.devices.borrow();
+        (0..=u8::MAX).find(|&id| !devices.iter().any(|d| d.channel == ChannelKey { kind, id }))
+    }
+
+    /// Attaches a keyboard, mouse or tablet.
+    pub fn add_input(&self, kind: InputKind, device: InputDevice) -> Result<(), AddError> {
+        let mut inputs = self.inputs.borrow_mut();
+        if inputs.iter().any(|(other, _)| *other == kind) {
+            return Err(AddError::Second);
+        }
+        inputs.push((kind, device));
+        Ok(())
+    }
+
+    /// Forgets a keyboard, mouse or tablet; its memory may be freed afterwards.
+    /// Returns whether it was attached.
+    pub fn remove_input(&self, kind: InputKind, device: InputDevice) -> bool {
+        let mut inputs = self.inputs.borrow_mut();
+        let before = inputs.len();
+        inputs.retain(|attached| *attached != (kind, device));
+        inputs.len() < before
+    }
+
+    /// Registers the migration interface.
+    pub fn add_migration(&self, migration: Migration) -> Result<(), AddError> {
+        if self.migration.get().is_some() {
+            return Err(AddError::Second);
+        }
+        self.migration.set(Some(migration));
+        Ok(())
+    }
+
+    /// Takes a graphics device into service. Its worker waits for the VM to start.
+    pub fn add_qxl(&self, device: &QxlDevice) -> Result<(), AddError> {
+        if self.core.get().is_none() {
+            return Err(AddError::TooEarly);
+        }
+        if self.displays.borrow().iter().any(|other| other.id() == device.id()) {
+            return Err(AddError::SameId(device.id()));
+        }
+        // Nothing depends on the answer yet: without a display channel the mouse
+        // stays in server mode.
+        let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, Box::new(|| {}))?;
+        self.displays.borrow_mut().insert(0, handle);
+        Ok(())
+    }
+
+    /// Takes a graphics device of this server out of service; it is not called any
+    /// more. Returns whether that was possible.
+    pub fn remove_qxl(&self, handle: &Arc<QxlHandle>) -> bool {
+        let ours = self.displays.borrow().iter().any(|other| Arc::ptr_eq(other, handle));
+        let removed = ours && qxl::detach(handle);
+        if removed {
+            self.displays.borrow_mut().retain(|other| !Arc::ptr_eq(other, handle));
+        }
+        removed
+    }
+
+    /// Begins a migration of the clients. They cannot be moved yet, so the host is
+    /// told at once that nothing has to be waited for.
+    pub fn migrate_connect(&self) -> bool {
+        let Some(migration) = self.migration.get() else {
+            return false;
+        };
+        migration.connect_complete();
+        true
+    }
+
+    /// The host's migration has ended. After a success the clients have to look
+    /// for the VM elsewhere.
+    pub fn migrate_end(self: &Rc<Self>, completed: bool) -> bool {
+        let Some(migration) = self.migration.get() else {
+            return false;
+        };
+        if completed {
+            self.disconnect_clients("the VM has migrated away");
+            migration.end_complete();
+        }
+        true
+    }
+}

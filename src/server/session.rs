@@ -1,0 +1,419 @@
+//! Clients and their channels: from an authenticated link to the end.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::Server;
+use super::connection::{Connection, Next, Parts, Role};
+use super::deadlines::Due;
+use super::main_reactor::MainReactor;
+use super::spicevmc::Outcome;
+use crate::channel::ending::Ending;
+use crate::channel::framing::{Framer, Message, Rules};
+use crate::channel::liveness::{Liveness, Verdict};
+use crate::channel::outbox::Outbox;
+use crate::channels::main::{self as main_channel, Request};
+use crate::channels::spicevmc as vmc_channel;
+use crate::config::home::HomeKind;
+use crate::config::limits;
+use crate::guard::guard;
+use crate::host::clock;
+use crate::host::core::Initialized;
+use crate::net::io_thread::{ConnectionId, Linked};
+use crate::net::stream::Stream;
+use crate::wire::ChannelKey;
+use crate::wire::common;
+use crate::wire::header::HeaderForm;
+use crate::wire::link::{CapSet, LinkError, common_cap};
+use crate::wire::main::{self, Init, capability, to_client};
+
+/// One client: its main channel and everything else with the same session id.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) connection_id: u32,
+    pub(super) main: ConnectionId,
+}
+
+/// What a main channel remembers.
+pub(super) struct MainState {
+    /// The client has been sent the whole list of channels, so it is told of new ones.
+    list_sent: bool,
+    /// The client understands NAME and UUID.
+    knows_names: bool,
+    /// Not on unix sockets.
+    liveness: Option<Liveness>,
+}
+
+/// Mouse modes on the wire. Client mode needs a display channel or an agent,
+/// neither of which is served yet, so the mode never changes.
+mod mouse_mode {
+    pub(super) const SERVER: u16 = 1;
+    pub(super) const CLIENT: u16 = 2;
+}
+
+/// AGENT_DATA messages a client may send before it waits for tokens.
+const AGENT_TOKENS: u32 = 10;
+
+/// Size of an outgoing chunk on channels that carry a device's data: four reads.
+const DEVICE_CHUNK: usize = 256 * 1024;
+/// On channels that carry only small messages.
+const SMALL_CHUNK: usize = 8 * 1024;
+
+impl Server {
+    /// A client proved that it may have a channel.
+    pub(super) fn handle_linked(self: &Rc<Self>, id: ConnectionId, linked: Linked) {
+        let channel = linked.request.channel;
+        let refused = if channel.is_main() {
+            self.link_main(id, linked)
+        } else {
+            self.link_other(id, linked)
+        };
+        if let Err(reason) = refused {
+            crate::warning!("link to channel {channel} refused: {reason}");
+            self.tell_disconnected(id);
+        }
+    }
+
+    fn link_main(self: &Rc<Self>, id: ConnectionId, linked: Linked) -> Result<(), String> {
+        if linked.request.connection_id != 0 {
+            // A migration target would take the client over; until migration is
+            // served, a session that this server never made is refused.
+            send_result(&linked.stream, LinkError::BadConnectionId);
+            return Err(format!("session {:#x} is unknown here", linked.request.connection_id));
+        }
+        if !self.settings.borrow().allow_multiple_clients {
+            self.disconnect_clients("another client takes over");
+        }
+        let connection_id = self.new_session_id()?;
+        let is_unix = linked.stream.is_unix();
+        let state = MainState {
+            list_sent: false,
+            knows_names: linked.request.channel_caps.has(capability::NAME_AND_UUID),
+            liveness: (!is_unix).then(|| Liveness::new(Instant::now(), connection_id)),
+        };
+        let role = Role::Main(RefCell::new(state));
+        let connection = self.establish(id, connection_id, linked, role)?;
+        self.clients.borrow_mut().insert(0, Client { connection_id, main: id });
+        crate::info!("client {} connected, session {connection_id:#x}", connection.peer);
+        self.begin_session(&connection);
+        self.after_establishing(&connection);
+        Ok(())
+    }
+
+    fn link_other(self: &Rc<Self>, id: ConnectionId, linked: Linked) -> Result<(), String> {
+        let connection_id = linked.request.connection_id;
+        let known =
+            self.clients.borrow().iter().any(|client| client.connection_id == connection_id);
+        if !known {
+            send_result(&linked.stream, LinkError::BadConnectionId);
+            return Err(format!("no client has session {connection_id:#x}"));
+        }
+        let Some(device) = self.device_of(linked.request.channel) else {
+            send_result(&linked.stream, LinkError::ChannelNotAvailable);
+            return Err("the channel has just gone".to_owned());
+        };
+        let role = Role::Device(Rc::clone(&device));
+        let connection = self.establish(id, connection_id, linked, role)?;
+        if device.attach(&connection) {
+            self.after_establishing(&connection);
+        } else {
+            self.close_connection(&connection, "the channel has a client already");
+        }
+        Ok(())
+    }
+
+    /// Sends the link result, tells the host, and gives the connection its home.
+    fn establish(
+        self: &Rc<Self>,
+        id: ConnectionId,
+        connection_id: u32,
+        linked: Linked,
+        role: Role,
+    ) -> Result<Rc<Connection>, String> {
+        let Linked { stream, request, unsent, secured } = linked;
+        let channel = request.channel;
+        let (rules, chunk): (Rules, usize) = match &role {
+            Role::Main(_) => (main_channel::rules, SMALL_CHUNK),
+            Role::Device(_) => (vmc_channel::rules, DEVICE_CHUNK),
+        };
+        let form = header_form(&request.common_caps);
+        let mut framer = Framer::new(form, rules);
+        framer.input().extend_from_slice(&request.leftover);
+        let mut outbox = Outbox::new(form, chunk);
+        outbox.push_raw(&unsent);
+        let parts = Parts { id, channel, session: connection_id, role, stream, framer, outbox };
+        let core = self.core.get().ok_or("the server is not initialised")?;
+        let connection = match self.home {
+            HomeKind::Main => {
+                let reactor = MainReactor::new(*core, Rc::downgrade(self));
+                Connection::on_main_loop(parts, &reactor).map_err(|error| error.to_string())?
+            }
+            HomeKind::Thread => {
+                let io = self.io.borrow().clone().ok_or("the server is not initialised")?;
+                Connection::on_io_thread(parts, io)
+            }
+        };
+        let connection = Rc::new(connection);
+        self.connections.borrow_mut().insert(id, Rc::clone(&connection));
+        connection
+            .send_raw(&LinkError::Ok.to_result())
+            .unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
+        self.tell_initialized(
+            id,
+            Initialized { connection_id, kind: channel.kind, id: channel.id, secured },
+        );
+        Ok(connection)
+    }
+
+    /// What arrived together with the link is handled now.
+    fn after_establishing(self: &Rc<Self>, connection: &Rc<Connection>) {
+        self.pump(connection);
+        self.reap();
+    }
+
+    fn begin_session(self: &Rc<Self>, connection: &Rc<Connection>) {
+        let now = Instant::now();
+        let settings = self.settings.borrow();
+        let displays = self.displays.borrow();
+        let init = Init {
+            session_id: connection.session,
+            display_channels: displays.len() as u32,
+            supported_mouse_modes: mouse_mode::SERVER.into(),
+            current_mouse_mode: mouse_mode::SERVER.into(),
+            agent_connected: false,
+            agent_tokens: AGENT_TOKENS,
+            multi_media_time: clock::monotonic_ms(),
+            ram_hint: displays.first().map_or(0, |newest| newest.ram_size()),
+        };
+        let (name, uuid) = (settings.name.clone(), settings.uuid);
+        drop((settings, displays));
+        self.send(connection, to_client::INIT, &init.encode());
+        let Role::Main(state) = &connection.role else {
+            return;
+        };
+        if state.borrow().knows_names {
+            if let Some(name) = name {
+                self.send(connection, to_client::NAME, &main::name(&name));
+            }
+            if let Some(uuid) = uuid {
+                self.send(connection, to_client::UUID, &uuid);
+            }
+        }
+        self.look_after(connection, now);
+    }
+
+    /// Queues a message; a broken connection is closed soon after.
+    pub(super) fn send(&self, connection: &Connection, kind: u16, body: &[u8]) {
+        if let Err(error) = connection.send(kind, body) {
+            self.doom(connection, Ending::fault(error));
+        }
+    }
+
+    /// Handles the messages that have arrived on a connection, until none is left
+    /// or one has to wait.
+    pub(super) fn pump(self: &Rc<Self>, connection: &Rc<Connection>) {
+        if !connection.begin_pump() {
+            return;
+        }
+        let sound = guard("channel step", false, || {
+            while !connection.is_closed() {
+                match connection.next() {
+                    Next::Message(message) => {
+                        if !self.handle_message(connection, message) {
+                            break;
+                        }
+                    }
+                    Next::Nothing => break,
+                    Next::Ended(ending) => {
+                        self.doom(connection, ending);
+                        break;
+                    }
+                }
+            }
+            true
+        });
+        connection.end_pump();
+        if !sound {
+            self.doom(connection, Ending::fault("internal error"));
+        }
+    }
+
+    /// Returns whether the next message may follow.
+    fn handle_message(self: &Rc<Self>, connection: &Rc<Connection>, message: Message) -> bool {
+        let refused = match &connection.role {
+            Role::Main(state) => self.handle_main_message(connection, state, &message).err(),
+            Role::Device(device) => match device.handle_message(message) {
+                Outcome::Handled => None,
+                Outcome::Full(message) => {
+                    connection.hold(message);
+                    return false;
+                }
+                Outcome::Refused(reason) => Some(reason),
+            },
+        };
+        match refused {
+            None => true,
+            Some(reason) => {
+                self.doom(connection, Ending::Fault(reason));
+                false
+            }
+        }
+    }
+
+    fn handle_main_message(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        state: &RefCell<MainState>,
+        message: &Message,
+    ) -> Result<(), String> {
+        let now = Instant::now();
+        if let Some(liveness) = &mut state.borrow_mut().liveness {
+            liveness.handle_traffic(now);
+        }
+        match main_channel::handle(message).map_err(|malformed| malformed.to_string())? {
+            Request::ChannelsList => {
+                let list = main::channels_list(&self.listed_channels());
+                self.send(connection, to_client::CHANNELS_LIST, &list);
+                state.borrow_mut().list_sent = true;
+            }
+            Request::MouseMode(mouse_mode::SERVER | mouse_mode::CLIENT) | Request::Nothing => {}
+            Request::MouseMode(mode) => {
+                crate::warning!("{} asks for the unknown mouse mode {mode}", connection.peer);
+            }
+            Request::Pong(id, time) => {
+                let measured = state
+                    .borrow_mut()
+                    .liveness
+                    .as_mut()
+                    .and_then(|liveness| liveness.handle_pong(id, time, now));
+                if let Some(measured) = measured {
+                    crate::debug!("{}: {measured:?}", connection.peer);
+                }
+                self.look_after(connection, now);
+            }
+            Request::Ignored(what) => crate::debug!("{}: {what}, ignored", connection.peer),
+        }
+        Ok(())
+    }
+
+    /// The channels a client is shown, newest first. With several clients at a
+    /// time the char devices belong to the first and are left out.
+    fn listed_channels(&self) -> Vec<(u8, u8)> {
+        if self.clients.borrow().len() > 1 {
+            return Vec::new();
+        }
+        self.devices
+            .borrow()
+            .iter()
+            .map(|device| (device.channel.kind, device.channel.id))
+            .collect()
+    }
+
+    /// Tells clients that know the list of a new channel.
+    pub(super) fn announce(&self, channel: ChannelKey) {
+        let list = main::channels_list(&[(channel.kind, channel.id)]);
+        for connection in self.main_connections() {
+            if let Role::Main(state) = &connection.role
+                && state.borrow().list_sent
+            {
+                self.send(&connection, to_client::CHANNELS_LIST, &list);
+            }
+        }
+    }
+
+    /// Sends what the liveness watch wants sent, and sets its next deadline.
+    pub(super) fn look_after(&self, connection: &Connection, now: Instant) {
+        let Role::Main(state) = &connection.role else {
+            return;
+        };
+        loop {
+            let verdict = match &mut state.borrow_mut().liveness {
+                Some(liveness) => liveness.poll(now),
+                None => return,
+            };
+            match verdict {
+                Verdict::Send(ping) => {
+                    let body = common::ping(ping.id, ping.time, ping.padding);
+                    self.send(connection, common::PING, &body);
+                }
+                Verdict::WaitUntil(when) => {
+                    return self.set_deadline(Due::Liveness(connection.id), when);
+                }
+                Verdict::Dead => {
+                    let silent = format!("silent for {} s", limits::CONNECTIVITY.as_secs());
+                    return self.doom(connection, Ending::Fault(silent));
+                }
+            }
+        }
+    }
+
+    /// Closes a connection and lets everybody know. The main channel takes its
+    /// whole client with it.
+    pub(super) fn close_connection(self: &Rc<Self>, connection: &Rc<Connection>, reason: &str) {
+        if !connection.close() {
+            return;
+        }
+        crate::info!("channel {} of {} closed: {reason}", connection.channel, connection.peer);
+        self.connections.borrow_mut().remove(&connection.id);
+        match &connection.role {
+            Role::Main(_) => self.end_session(connection),
+            Role::Device(device) => device.detach(connection),
+        }
+        self.tell_disconnected(connection.id);
+    }
+
+    fn end_session(self: &Rc<Self>, main: &Rc<Connection>) {
+        self.cancel_deadline(Due::Liveness(main.id));
+        self.clients.borrow_mut().retain(|client| client.main != main.id);
+        let others: Vec<_> = self
+            .connections
+            .borrow()
+            .values()
+            .filter(|other| other.session == main.session)
+            .cloned()
+            .collect();
+        for other in others {
+            self.close_connection(&other, "its main channel is gone");
+        }
+        if self.settings.borrow().exit_on_disconnect {
+            crate::warning!("the client is gone and the host wants to end with it");
+            std::process::exit(0);
+        }
+    }
+
+    /// Ends all sessions.
+    pub(super) fn disconnect_clients(self: &Rc<Self>, reason: &str) {
+        for connection in self.main_connections() {
+            self.close_connection(&connection, reason);
+        }
+    }
+
+    fn main_connections(&self) -> Vec<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let clients = self.clients.borrow();
+        clients.iter().filter_map(|client| connections.get(&client.main).cloned()).collect()
+    }
+
+    fn new_session_id(&self) -> Result<u32, String> {
+        loop {
+            let mut bytes = [0; 4];
+            openssl::rand::rand_bytes(&mut bytes).map_err(|error| error.to_string())?;
+            // 31 bits: the C API hands the id to the host as an int.
+            let id = u32::from_le_bytes(bytes) & 0x7fff_ffff;
+            let taken = self.clients.borrow().iter().any(|client| client.connection_id == id);
+            if id != 0 && !taken {
+                return Ok(id);
+            }
+        }
+    }
+}
+
+fn header_form(common_caps: &CapSet) -> HeaderForm {
+    if common_caps.has(common_cap::MINI_HEADER) { HeaderForm::Mini } else { HeaderForm::Full }
+}
+
+/// Sends a link result to a client that gets no channel. Four bytes always fit.
+fn send_result(stream: &Stream, error: LinkError) {
+    let _ = stream.send(&[std::io::IoSlice::new(&error.to_result())]);
+}

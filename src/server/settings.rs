@@ -1,0 +1,119 @@
+//! What the host has set, before or after init: plain values.
+
+use crate::config::limits;
+use crate::net::listener::Family;
+
+/// Image compression, as the C API numbers it.
+pub mod image_compression {
+    /// Upstream's default: choose by content, GLZ preferred.
+    pub const AUTO_GLZ: i32 = 2;
+}
+
+/// Everything the setters of the C API store.
+#[derive(Debug)]
+pub struct Settings {
+    /// TCP port, `None` when not listening on TCP.
+    pub port: Option<u16>,
+    /// Address or path to listen on; empty means every address.
+    pub address: String,
+    /// Address family to listen on.
+    pub family: Family,
+    /// A listening descriptor that the host brought.
+    pub listen_fd: Option<i32>,
+    /// TLS was asked for, which is not served yet: init must fail.
+    pub tls_wanted: bool,
+    /// End the process when a client leaves.
+    pub exit_on_disconnect: bool,
+    /// More than one client at a time (`SPICE_DEBUG_ALLOW_MC`).
+    pub allow_multiple_clients: bool,
+    /// The VM's name for clients that connect from now on.
+    pub name: Option<Vec<u8>>,
+    /// The VM's UUID for clients that connect from now on.
+    pub uuid: Option<[u8; 16]>,
+    /// As set; nothing is compressed yet.
+    pub image_compression: i32,
+    /// As set: 1 off, 2 all, 3 filter.
+    pub streaming_video: i32,
+    /// Accepted video codecs in the text form of the C API.
+    pub video_codecs: Vec<u8>,
+    /// Renderers added so far; at most two.
+    pub renderers: usize,
+}
+
+impl Settings {
+    /// Upstream's defaults.
+    pub fn new() -> Self {
+        Self {
+            port: None,
+            address: String::new(),
+            family: Family::Any,
+            listen_fd: None,
+            tls_wanted: false,
+            exit_on_disconnect: false,
+            allow_multiple_clients: false,
+            name: None,
+            uuid: None,
+            image_compression: image_compression::AUTO_GLZ,
+            streaming_video: 3,
+            video_codecs: b"spice:mjpeg".to_vec(),
+            renderers: 0,
+        }
+    }
+
+    /// Sets the address, cut to what upstream keeps.
+    pub fn set_address(&mut self, address: &str) {
+        let mut end = address.len().min(limits::API_STRING - 1);
+        while !address.is_char_boundary(end) {
+            end -= 1;
+        }
+        address[..end].clone_into(&mut self.address);
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Keeps the codecs we can encode out of `"encoder:codec;…"`. `None` if none is left.
+pub fn usable_codecs(wanted: &[u8]) -> Option<Vec<u8>> {
+    if wanted == b"auto" {
+        return Some(b"spice:mjpeg".to_vec());
+    }
+    let items: Vec<&[u8]> = wanted
+        .split(|byte| *byte == b';')
+        .filter(|item| !item.is_empty())
+        .filter(|item| {
+            let known = *item == b"spice:mjpeg";
+            if !known {
+                crate::warning!("video codec {} is not available", String::from_utf8_lossy(item));
+            }
+            known
+        })
+        .collect();
+    (!items.is_empty()).then(|| items.join(&b';'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codecs_that_exist_are_kept() {
+        assert_eq!(usable_codecs(b"auto").as_deref(), Some(&b"spice:mjpeg"[..]));
+        assert_eq!(
+            usable_codecs(b"gstreamer:h264;spice:mjpeg;").as_deref(),
+            Some(&b"spice:mjpeg"[..])
+        );
+        assert_eq!(usable_codecs(b"gstreamer:h264"), None);
+        assert_eq!(usable_codecs(b""), None);
+    }
+
+    #[test]
+    fn a_long_address_is_cut_between_characters() {
+        let mut settings = Settings::new();
+        settings.set_address(&format!("{}é", "a".repeat(254)));
+        assert_eq!(settings.address.len(), 254);
+    }
+}

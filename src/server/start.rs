@@ -1,0 +1,231 @@
+//! The life of a server: new, init, stop and start of the VM, destroy.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::events::Events;
+use super::settings::Settings;
+use super::{Deadlines, Server, qxl};
+use crate::config::home::HomeKind;
+use crate::guard::guard;
+use crate::host::core::Core;
+use crate::link::ticket::Ticketing;
+use crate::link::{ChannelSecurity, LinkOptions, Offer};
+use crate::net::io_thread::{IoThread, Notice};
+use crate::net::listener::{Family, Listener};
+use crate::net::policy::{SharedPolicy, Snapshot};
+use crate::net::stream::Stream;
+use crate::wire::link::{CapSet, common_cap};
+use crate::wire::main::capability;
+
+/// Why init failed.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// A second init.
+    #[error("the server is initialised already")]
+    Again,
+    /// Encryption is not served yet, and silently listening without it would be worse.
+    #[error("TLS was asked for and is not available")]
+    Tls,
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, io::Error),
+    /// Threads or descriptors ran out.
+    #[error("cannot start the I/O thread: {0}")]
+    IoThread(io::Error),
+    /// The host's main loop does not take our watch or timer.
+    #[error("the host refused a watch or a timer")]
+    Host,
+}
+
+impl Server {
+    /// A server with upstream's defaults, not listening.
+    pub fn new() -> Self {
+        let snapshot = Snapshot {
+            ticketing: Ticketing::default(),
+            main: Offer {
+                common_caps: common_caps(),
+                channel_caps: CapSet::from_iter([
+                    capability::NAME_AND_UUID,
+                    capability::AGENT_CONNECTED_TOKENS,
+                ]),
+            },
+            channels: Vec::new(),
+            security: Vec::new(),
+            default_security: ChannelSecurity::all(),
+        };
+        Self {
+            settings: RefCell::new(Settings::new()),
+            policy: Arc::new(SharedPolicy::new(snapshot)),
+            home: HomeKind::from_environment(),
+            core: OnceCell::new(),
+            main_thread: Cell::new(None),
+            io: RefCell::default(),
+            wake_watch: RefCell::default(),
+            timer: RefCell::default(),
+            deadlines: RefCell::new(Deadlines::default()),
+            running: Cell::new(false),
+            clients: RefCell::default(),
+            connections: RefCell::default(),
+            doomed: RefCell::default(),
+            events: Events::default(),
+            devices: RefCell::default(),
+            next_device: Cell::new(1),
+            displays: RefCell::default(),
+            inputs: RefCell::default(),
+            migration: Cell::default(),
+        }
+    }
+
+    /// Listens and begins to serve.
+    pub fn init(self: &Rc<Self>, core: Core) -> Result<(), InitError> {
+        if self.core.get().is_some() {
+            return Err(InitError::Again);
+        }
+        if self.settings.borrow().tls_wanted {
+            return Err(InitError::Tls);
+        }
+        let listeners = self.listeners()?;
+        let io = IoThread::start(Arc::clone(&self.policy)).map_err(InitError::IoThread)?;
+        let server = Rc::downgrade(self);
+        let wake = core
+            .watch(io.wake_fd().as_raw_fd(), true, false, move |_, _| {
+                if let Some(server) = server.upgrade() {
+                    server.tell_late_events();
+                    server.handle_wake();
+                }
+            })
+            .ok_or(InitError::Host)?;
+        let server = Rc::downgrade(self);
+        let timer = core
+            .timer(move || {
+                if let Some(server) = server.upgrade() {
+                    server.handle_timer();
+                }
+            })
+            .ok_or(InitError::Host)?;
+        let _ = self.core.set(core);
+        self.main_thread.set(Some(std::thread::current().id()));
+        if self.policy.snapshot().ticketing.is_required() {
+            io.expect_passwords();
+        }
+        for listener in listeners {
+            io.listen(listener);
+        }
+        *self.io.borrow_mut() = Some(Rc::new(io));
+        *self.wake_watch.borrow_mut() = Some(wake);
+        *self.timer.borrow_mut() = Some(timer);
+        self.settings.borrow_mut().allow_multiple_clients = multiple_clients_allowed();
+        self.set_running(true);
+        Ok(())
+    }
+
+    fn listeners(&self) -> Result<Vec<Listener>, InitError> {
+        let settings = self.settings.borrow();
+        let mut listeners = Vec::new();
+        if settings.family == Family::Unix {
+            let listener = Listener::unix(&settings.address)
+                .map_err(|error| InitError::Listen(settings.address.clone(), error))?;
+            listeners.push(listener);
+        } else if let Some(port) = settings.port {
+            let listener =
+                Listener::tcp(&settings.address, port, settings.family).map_err(|error| {
+                    InitError::Listen(format!("{}:{port}", settings.address), error)
+                })?;
+            listeners.push(listener);
+        }
+        if let Some(fd) = settings.listen_fd {
+            let listener = Listener::borrowed(fd)
+                .map_err(|error| InitError::Listen(format!("descriptor {fd}"), error))?;
+            listeners.push(listener);
+        }
+        Ok(listeners)
+    }
+
+    /// Begins a link on a socket that the host brought. On an error the socket is
+    /// given back unclosed.
+    pub fn add_client(self: &Rc<Self>, stream: Stream, skip_auth: bool) -> Result<(), Stream> {
+        let Some(io) = self.io.borrow().clone() else {
+            return Err(stream);
+        };
+        let id = io.new_id();
+        self.tell_connected(id, &stream.addresses());
+        io.link(id, stream, LinkOptions { secured: false, skip_auth });
+        Ok(())
+    }
+
+    /// Char devices may be read and written, or not.
+    fn set_running(&self, running: bool) {
+        self.running.set(running);
+        let devices = self.devices.borrow().clone();
+        for device in devices {
+            guard(
+                "device start or stop",
+                (),
+                || {
+                    if running { device.start() } else { device.stop() }
+                },
+            );
+        }
+    }
+
+    /// The VM runs or stands still: char devices and displays.
+    pub fn set_vm_running(&self, running: bool) {
+        self.set_running(running);
+        let displays = self.displays.borrow().clone();
+        for display in displays {
+            if running {
+                display.start();
+            } else {
+                display.stop();
+            }
+        }
+    }
+
+    /// Ends everything: threads, clients, watches and timers. Devices that are
+    /// still registered are not called any more.
+    pub fn destroy(self: &Rc<Self>) {
+        self.set_running(false);
+        self.disconnect_clients("the server ends");
+        let io = self.io.borrow_mut().take();
+        if let Some(io) = io {
+            io.stop();
+            for notice in io.notices() {
+                if let Notice::Connected(id, addresses) = notice {
+                    self.tell_connected(id, &addresses);
+                }
+            }
+        }
+        self.tell_all_disconnected();
+        for device in std::mem::take(&mut *self.devices.borrow_mut()) {
+            device.remove();
+        }
+        for display in std::mem::take(&mut *self.displays.borrow_mut()) {
+            qxl::detach(&display);
+        }
+        *self.wake_watch.borrow_mut() = None;
+        *self.timer.borrow_mut() = None;
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What every channel offers.
+pub(super) fn common_caps() -> CapSet {
+    CapSet::from_iter([common_cap::AUTH_SELECTION, common_cap::AUTH_SPICE, common_cap::MINI_HEADER])
+}
+
+fn multiple_clients_allowed() -> bool {
+    let allowed = std::env::var_os("SPICE_DEBUG_ALLOW_MC").is_some();
+    if allowed {
+        crate::warning!("SPICE_DEBUG_ALLOW_MC: several clients at a time are allowed");
+    }
+    allowed
+}

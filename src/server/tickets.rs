@@ -1,0 +1,98 @@
+//! Passwords: who may connect, and who has to leave when that changes.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::Server;
+use crate::link::ChannelSecurity;
+
+/// Why a password was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// Clients are connected and the caller wanted none to be.
+    #[error("a client is connected")]
+    ClientConnected,
+    /// The password does not fit into the protocol.
+    #[error("the password is longer than 60 characters")]
+    TooLong,
+}
+
+impl Server {
+    /// Lets every client in without a password.
+    pub fn set_noauth(&self) {
+        self.policy.change(|policy| policy.ticketing.set_noauth());
+    }
+
+    /// From now on clients need this password for `lifetime` seconds, 0 for ever.
+    pub fn set_ticket(
+        self: &Rc<Self>,
+        password: Option<&[u8]>,
+        lifetime: i32,
+        fail_if_connected: bool,
+        disconnect_if_connected: bool,
+    ) -> Result<(), TicketError> {
+        if self.client_count() > 0 {
+            if fail_if_connected {
+                return Err(TicketError::ClientConnected);
+            }
+            if disconnect_if_connected {
+                self.disconnect_clients("the host set a new password");
+            }
+        }
+        let was_required = self.policy.snapshot().ticketing.is_required();
+        let set = self
+            .policy
+            .change(|policy| policy.ticketing.set_ticket(password, lifetime, Instant::now()));
+        if let Some(io) = &*self.io.borrow() {
+            io.expect_passwords();
+            if !was_required {
+                io.cut_links();
+            }
+        }
+        if !was_required {
+            self.disconnect_clients("passwords have come into force");
+        }
+        set.map_err(|_| TicketError::TooLong)
+    }
+
+    /// Which transports a channel type may use; `None` sets the default.
+    pub fn set_channel_security(&self, kind: Option<u8>, security: ChannelSecurity) {
+        self.policy.change(|policy| match kind {
+            None => policy.default_security = security,
+            Some(kind) => {
+                policy.security.retain(|(other, _)| *other != kind);
+                policy.security.push((kind, security));
+            }
+        });
+    }
+}
+
+/// The type number of a channel name in security settings.
+pub fn channel_type(name: &[u8]) -> Option<u8> {
+    const NAMES: [(&[u8], u8); 11] = [
+        (b"main", 1),
+        (b"display", 2),
+        (b"inputs", 3),
+        (b"cursor", 4),
+        (b"playback", 5),
+        (b"record", 6),
+        (b"tunnel", 7),
+        (b"smartcard", 8),
+        (b"usbredir", 9),
+        (b"port", 10),
+        (b"webdav", 11),
+    ];
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::channel_type;
+
+    #[test]
+    fn names_are_exact() {
+        assert_eq!(channel_type(b"webdav"), Some(11));
+        assert_eq!(channel_type(b"Main"), None);
+        assert_eq!(channel_type(b""), None);
+    }
+}

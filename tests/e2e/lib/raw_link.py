@@ -1,0 +1,121 @@
+"""The SPICE link phase by hand: for what no real client would send."""
+
+import hashlib
+import os
+import socket
+import struct
+
+MAGIC = b"REDQ"
+CAP_AUTH_SELECTION, CAP_AUTH_SPICE, CAP_MINI_HEADER = 1 << 0, 1 << 1, 1 << 3
+OUR_CAPS = CAP_AUTH_SELECTION | CAP_AUTH_SPICE | CAP_MINI_HEADER
+AUTH_SPICE = 1
+MAIN, PORT = 1, 10
+KEY_BYTES = 162
+LINK_OK = 0
+
+
+class Closed(Exception):
+    """The server closed the connection."""
+
+
+def connect(address, seconds=10):
+    """A TCP port number on the loopback interface, or a unix socket's path (with a
+    leading @: in the abstract namespace)."""
+    if isinstance(address, int):
+        return socket.create_connection(("127.0.0.1", address), seconds)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(seconds)
+    sock.connect("\0" + address[1:] if address.startswith("@") else str(address))
+    return sock
+
+
+def exactly(sock, count):
+    data = b""
+    while len(data) < count:
+        chunk = sock.recv(count - len(data))
+        if not chunk:
+            raise Closed(f"closed after {len(data)} of {count} bytes")
+        data += chunk
+    return data
+
+
+def link_message(channel_type, channel_id=0, connection_id=0, caps=(OUR_CAPS,), channel_caps=()):
+    body = struct.pack("<IBBIII", connection_id, channel_type, channel_id,
+                       len(caps), len(channel_caps), 18)
+    body += struct.pack(f"<{len(caps) + len(channel_caps)}I", *caps, *channel_caps)
+    return MAGIC + struct.pack("<III", 2, 2, len(body)) + body
+
+
+def link_reply(sock):
+    """Reads the reply: (error, key)."""
+    magic, _major, _minor, size = struct.unpack("<4sIII", exactly(sock, 16))
+    if magic != MAGIC:
+        raise AssertionError(f"the reply begins with {magic}")
+    body = exactly(sock, size)
+    return struct.unpack_from("<I", body)[0], body[4:4 + KEY_BYTES]
+
+
+def link(sock, channel_type, channel_id=0, connection_id=0, password=""):
+    """A whole link; returns the link result (0: the channel is up)."""
+    sock.sendall(link_message(channel_type, channel_id, connection_id))
+    error, key = link_reply(sock)
+    if error != LINK_OK:
+        return error
+    sock.sendall(struct.pack("<I", AUTH_SPICE) + encrypt(key, password.encode() + b"\0"))
+    return struct.unpack("<I", exactly(sock, 4))[0]
+
+
+def message(kind, body=b""):
+    """A message with the short header."""
+    return struct.pack("<HI", kind, len(body)) + body
+
+
+def read_message(sock):
+    kind, size = struct.unpack("<HI", exactly(sock, 6))
+    return kind, exactly(sock, size)
+
+
+def encrypt(key, text):
+    """RSAES-OAEP with SHA-1 under the server's 1024-bit key."""
+    modulus, exponent = _public_key(key)
+    length = (modulus.bit_length() + 7) // 8
+    digest = hashlib.sha1(b"").digest()
+    block = digest + bytes(length - len(text) - 2 * len(digest) - 2) + b"\1" + text
+    seed = os.urandom(len(digest))
+    block = _xor(block, _mask(seed, len(block)))
+    seed = _xor(seed, _mask(block, len(seed)))
+    number = pow(int.from_bytes(b"\0" + seed + block, "big"), exponent, modulus)
+    return number.to_bytes(length, "big")
+
+
+def _mask(seed, length):
+    out = b""
+    while len(out) < length:
+        out += hashlib.sha1(seed + struct.pack(">I", len(out) // 20)).digest()
+    return out[:length]
+
+
+def _xor(left, right):
+    return bytes(a ^ b for a, b in zip(left, right))
+
+
+def _public_key(der):
+    """Modulus and exponent out of a SubjectPublicKeyInfo."""
+    outer, _ = _element(der, 0x30)
+    _algorithm, rest = _element(outer, 0x30)
+    bits, _ = _element(rest, 0x03)
+    pair, _ = _element(bits[1:], 0x30)
+    modulus, rest = _element(pair, 0x02)
+    exponent, _ = _element(rest, 0x02)
+    return int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big")
+
+
+def _element(data, tag):
+    """Contents of the DER element at the start of `data`, and what follows it."""
+    if data[0] != tag:
+        raise AssertionError(f"DER tag {data[0]:#x} where {tag:#x} was expected")
+    length, start = data[1], 2
+    if length & 0x80:
+        start += length & 0x7f
+        length = int.from_bytes(data[2:start], "big")
+    return data[start:start + length], data[start + length:]
