@@ -24,7 +24,7 @@ macro_rules! accept {
 /// The guest begins to play.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn spice_server_playback_start(sin: *mut SpicePlaybackInst
 /// The guest stops playing.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn spice_server_playback_stop(sin: *mut SpicePlaybackInsta
 /// Asks for a buffer to fill with samples: there is none.
 ///
 /// Compat: missing: sound is not played by clients yet, so there is never a buffer
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// `samples` and `num_samples` are NULL or point to what their types say.
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn spice_server_playback_get_buffer(
 /// Hands over a filled buffer: there never was one.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn spice_server_playback_put_samples(
 /// Sets the volume of each channel.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn spice_server_playback_set_volume(
 /// Mutes or unmutes.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn spice_server_playback_set_mute(
 /// The guest begins to record.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn spice_server_record_start(sin: *mut SpiceRecordInstance
 /// The guest stops recording.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn spice_server_record_stop(sin: *mut SpiceRecordInstance)
 /// Fetches recorded samples: there are none.
 ///
 /// Compat: missing: sound is not recorded from clients yet, so there are no samples
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn spice_server_record_get_samples(
 /// Sets the volume of each channel.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn spice_server_record_set_volume(
 /// Mutes or unmutes.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn spice_server_record_set_mute(sin: *mut SpiceRecordInsta
 /// interface, and divides by the answer.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn spice_server_get_best_playback_rate(
 /// Says at which rate the host plays.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn spice_server_set_playback_rate(
 /// The rate the host should record at; see `spice_server_get_best_playback_rate`.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn spice_server_get_best_record_rate(_sin: *mut SpiceRecor
 /// Says at which rate the host records.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
