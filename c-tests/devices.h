@@ -70,6 +70,9 @@ bool qxl_push_raw(struct qxl *q, uint32_t type, uint32_t group);
 /** Puts a cursor SET or MOVE on the cursor ring. */
 bool qxl_cursor(struct qxl *q, uint8_t type, int x, int y);
 
+/** Forgets the commands that were fetched and cannot come back. */
+void qxl_write_off(struct qxl *q);
+
 /** A guarded look at one of the counters. */
 int qxl_count(struct qxl *q, const int *counter);
 /** Waits until `*counter >= n`. */

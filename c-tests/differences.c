@@ -34,7 +34,7 @@ static const struct {
     { "devices", "keyboard_and_mouse_come_and_go", "keeps both for ever and uses freed memory" },
     { "devices", "removed_after_destroy", "reaches the server that is gone" },
     { "settings", "invalid_wan_compression", "ends the process" },
-    { "qxl", "unknown_commands_are_released", "ends the process" },
+    { "qxl", "unknown_commands_are_passed_over", "ends the process" },
     { "port", "port_without_name", "compares a null pointer" },
 };
 

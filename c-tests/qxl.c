@@ -375,6 +375,13 @@ bool qxl_cursor(struct qxl *q, uint8_t type, int x, int y)
     return push(q, c, QXL_CMD_CURSOR, true);
 }
 
+void qxl_write_off(struct qxl *q)
+{
+    pthread_mutex_lock(&q->lock);
+    q->live = (int)(q->tail - q->head) + (int)(q->cursor_tail - q->cursor_head);
+    pthread_mutex_unlock(&q->lock);
+}
+
 int qxl_count(struct qxl *q, const int *counter)
 {
     pthread_mutex_lock(&q->lock);

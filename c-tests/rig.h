@@ -14,6 +14,7 @@ struct rig {
     SpiceServer *server;
     char path[108];          /**< unix socket, "" without one */
     int port;                /**< TCP port, 0 without one */
+    int open_clients;        /**< client sockets a test holds across rig_close */
     struct tap_usage before; /**< before spice_server_new */
 };
 

@@ -276,6 +276,7 @@ static void removed_after_destroy(void)
     EXPECT_EQ(add(&r, &a.record.base), 0);
     chardev_add_port(&port, r.server, "org.example.0");
     rig_main(&r, &c);
+    r.open_clients = 1;
     rig_close(&r);
     EXPECT(client_closed(&c));
     client_close(&c);

@@ -537,6 +537,7 @@ static void links_left_open_at_destroy(void)
     rig_connect(&r, &replied);
     EXPECT(client_send_link(&replied, &l) && client_read_reply(&replied));
     rig_main(&r, &main_channel);
+    r.open_clients = 4;
     rig_close(&r);
     EXPECT(client_closed(&main_channel));
     if (!differs(DIFF_DESTROY_LEFTOVERS, 0, 1)) {

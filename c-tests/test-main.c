@@ -704,6 +704,7 @@ static void destroy_cuts_everybody(void)
     rig_channel(&r, &d, CH_PORT, 0, session);
     EXPECT(chardev_wait_states(&port, 1));
     port.added = false; /* its server goes; it is never to be called again */
+    r.open_clients = 2;
     rig_close(&r);
     EXPECT(client_closed(&c));
     EXPECT(client_closed(&d));

@@ -103,11 +103,12 @@ impl Crossing {
         let before = outbox.len();
         let result = work(&mut outbox);
         let added = outbox.len() - before;
-        drop(outbox);
         if added == 0 {
             return (result, false);
         }
+        // Counted before the I/O thread can fetch and send it.
         self.unsent.fetch_add(added, Ordering::Relaxed);
+        drop(outbox);
         (result, !self.fetch_asked.swap(true, Ordering::AcqRel))
     }
 
