@@ -85,11 +85,11 @@ impl Command {
             (Ring::Display, QXL_CMD_DRAW) => DRAWABLE,
             (Ring::Display, QXL_CMD_UPDATE) if compat => update::COMPAT_SIZE,
             (Ring::Display, QXL_CMD_UPDATE) => update::SIZE,
-            (Ring::Display, QXL_CMD_MESSAGE) => RELEASE_INFO,
             (Ring::Display, QXL_CMD_SURFACE) => surface::SIZE,
             (Ring::Cursor, QXL_CMD_CURSOR) => cursor::SIZE,
-            // Every command begins with release information. Not to give back what we
-            // do not know would leak the memory of a guest with a newer driver.
+            // A message, of which nothing more is read, or one that we do not know. Every
+            // command begins with release information: not to give this one back would
+            // leak the memory of a guest with a newer driver.
             _ => RELEASE_INFO,
         };
         let command = memory.range(group, ext.cmd.data, size)?;
