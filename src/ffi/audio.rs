@@ -7,15 +7,17 @@
 use crate::guard::guard;
 use crate::host::abi::{SpicePlaybackInstance, SpiceRecordInstance};
 
-/// Accepts a call that has no effect yet: logged the first time it is made, and
-/// the first time it is made without an instance.
+/// Accepts a call that has no effect yet, and says so the first time. Not as a
+/// warning: QEMU makes some of these calls whenever it has a sound card, and its
+/// users cannot do anything about it.
 macro_rules! accept {
     ($function:literal, $instance:ident) => {
         guard($function, (), || {
             if $instance.is_null() {
                 crate::warning_once!("{}: instance is NULL", $function);
             } else {
-                crate::warning_once!("{}: not served yet, ignored", $function);
+                static ONCE: std::sync::Once = std::sync::Once::new();
+                ONCE.call_once(|| crate::info!("{}: not served yet, ignored", $function));
             }
         })
     };
