@@ -7,15 +7,17 @@
 use crate::guard::guard;
 use crate::host::abi::{SpicePlaybackInstance, SpiceRecordInstance};
 
-/// Accepts a call that has no effect yet: logged the first time it is made, and
-/// the first time it is made without an instance.
+/// Accepts a call that has no effect yet, and says so the first time. Not as a
+/// warning: QEMU makes some of these calls whenever it has a sound card, and its
+/// users cannot do anything about it.
 macro_rules! accept {
     ($function:literal, $instance:ident) => {
         guard($function, (), || {
             if $instance.is_null() {
                 crate::warning_once!("{}: instance is NULL", $function);
             } else {
-                crate::warning_once!("{}: not served yet, ignored", $function);
+                static ONCE: std::sync::Once = std::sync::Once::new();
+                ONCE.call_once(|| crate::info!("{}: not served yet, ignored", $function));
             }
         })
     };
@@ -24,7 +26,7 @@ macro_rules! accept {
 /// The guest begins to play.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -36,7 +38,7 @@ pub unsafe extern "C" fn spice_server_playback_start(sin: *mut SpicePlaybackInst
 /// The guest stops playing.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -48,7 +50,7 @@ pub unsafe extern "C" fn spice_server_playback_stop(sin: *mut SpicePlaybackInsta
 /// Asks for a buffer to fill with samples: there is none.
 ///
 /// Compat: missing: sound is not played by clients yet, so there is never a buffer
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// `samples` and `num_samples` are NULL or point to what their types say.
@@ -72,7 +74,7 @@ pub unsafe extern "C" fn spice_server_playback_get_buffer(
 /// Hands over a filled buffer: there never was one.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -87,7 +89,7 @@ pub unsafe extern "C" fn spice_server_playback_put_samples(
 /// Sets the volume of each channel.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -103,7 +105,7 @@ pub unsafe extern "C" fn spice_server_playback_set_volume(
 /// Mutes or unmutes.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -118,7 +120,7 @@ pub unsafe extern "C" fn spice_server_playback_set_mute(
 /// The guest begins to record.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -130,7 +132,7 @@ pub unsafe extern "C" fn spice_server_record_start(sin: *mut SpiceRecordInstance
 /// The guest stops recording.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -142,7 +144,7 @@ pub unsafe extern "C" fn spice_server_record_stop(sin: *mut SpiceRecordInstance)
 /// Fetches recorded samples: there are none.
 ///
 /// Compat: missing: sound is not recorded from clients yet, so there are no samples
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -159,7 +161,7 @@ pub unsafe extern "C" fn spice_server_record_get_samples(
 /// Sets the volume of each channel.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -175,7 +177,7 @@ pub unsafe extern "C" fn spice_server_record_set_volume(
 /// Mutes or unmutes.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -188,7 +190,7 @@ pub unsafe extern "C" fn spice_server_record_set_mute(sin: *mut SpiceRecordInsta
 /// interface, and divides by the answer.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -202,7 +204,7 @@ pub unsafe extern "C" fn spice_server_get_best_playback_rate(
 /// Says at which rate the host plays.
 ///
 /// Compat: missing: sound is not played by clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -217,7 +219,7 @@ pub unsafe extern "C" fn spice_server_set_playback_rate(
 /// The rate the host should record at; see `spice_server_get_best_playback_rate`.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.
@@ -229,7 +231,7 @@ pub unsafe extern "C" fn spice_server_get_best_record_rate(_sin: *mut SpiceRecor
 /// Says at which rate the host records.
 ///
 /// Compat: missing: sound is not recorded from clients yet
-/// Shown by: c-tests/test-audio.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// The instance is not looked into.

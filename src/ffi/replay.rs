@@ -15,7 +15,7 @@ pub struct SpiceReplay {
 /// Opens a recording: always NULL, as upstream for a file that is none.
 ///
 /// Compat: missing: recordings are not read
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// The file is not looked into.
@@ -30,7 +30,7 @@ pub unsafe extern "C" fn spice_replay_new(_file: *mut FILE, _nsurfaces: c_int) -
 /// Reads the next command: always NULL, the end.
 ///
 /// Compat: missing: recordings are not read
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn spice_replay_next_cmd(
 /// Frees a command that `spice_replay_next_cmd` returned, which it never does.
 ///
 /// Compat: missing: recordings are not read
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// Neither pointer is looked into.
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn spice_replay_free_cmd(
 /// Closes a recording, of which there is none.
 ///
 /// Compat: missing: recordings are not read
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// The pointer is not looked into.

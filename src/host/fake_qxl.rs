@@ -23,6 +23,7 @@ pub(crate) struct FakeQxl {
     interface: QXLInterface,
     memory: Box<[u64]>,
     record: Mutex<Record>,
+    on_flush: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     changed: Condvar,
 }
 
@@ -102,6 +103,7 @@ impl FakeQxl {
             interface,
             memory: vec![0; MEMORY_WORDS].into_boxed_slice(),
             record: Mutex::default(),
+            on_flush: Mutex::new(None),
             changed: Condvar::new(),
         });
         fake.instance.get_mut().base.sif = (&raw const fake.interface).cast();
@@ -207,6 +209,11 @@ impl FakeQxl {
         self.record.lock().refuse_notifications = times;
     }
 
+    /// What the host does inside its next `flush_resources`.
+    pub(crate) fn on_flush(&self, act: impl FnOnce() + Send + 'static) {
+        *self.on_flush.lock() = Some(Box::new(act));
+    }
+
     /// The calls so far, oldest first; ring polling is not among them.
     pub(crate) fn events(&self) -> Vec<String> {
         self.record.lock().events.clone()
@@ -309,6 +316,10 @@ unsafe extern "C" fn notify_update(qxl: *mut QXLInstance, id: u32) {
 }
 
 unsafe extern "C" fn flush_resources(qxl: *mut QXLInstance) -> c_int {
+    let act = fake(qxl).on_flush.lock().take();
+    if let Some(act) = act {
+        act();
+    }
     fake(qxl).note("flush_resources".to_owned());
     0
 }

@@ -8,7 +8,7 @@ use crate::server::qxl::{self, Answer, QxlHandle, limits};
 /// Maps guest memory; waits until it is.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-qxl.c
+/// Shown by: c-tests/qxl.c, c-tests/test-misuse.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`; `slot` is NULL or points to a slot

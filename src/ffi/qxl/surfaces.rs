@@ -56,7 +56,7 @@ pub unsafe extern "C" fn spice_qxl_update_area_async(
 /// Makes the primary surface; waits.
 ///
 /// Compat: partial: decides about the mouse mode; not shown to clients yet
-/// Shown by: c-tests/test-qxl.c
+/// Shown by: c-tests/qxl.c, c-tests/test-misuse.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`, `surface` is NULL or points to a

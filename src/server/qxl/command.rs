@@ -53,7 +53,7 @@ pub(super) enum Body {
 /// What can be wrong with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CommandError {
-    /// Nothing is known about it, so there is nothing to give back either.
+    /// Nothing more is known about it.
     #[error("unknown command type {kind} on the {ring} ring")]
     Type { kind: u32, ring: Ring },
     /// Its address is bad.
@@ -85,24 +85,27 @@ impl Command {
             (Ring::Display, QXL_CMD_DRAW) => DRAWABLE,
             (Ring::Display, QXL_CMD_UPDATE) if compat => update::COMPAT_SIZE,
             (Ring::Display, QXL_CMD_UPDATE) => update::SIZE,
-            (Ring::Display, QXL_CMD_MESSAGE) => MESSAGE,
             (Ring::Display, QXL_CMD_SURFACE) => surface::SIZE,
             (Ring::Cursor, QXL_CMD_CURSOR) => cursor::SIZE,
-            _ => return Err(CommandError::Type { kind, ring }),
+            // A message, of which nothing more is read, or one that we do not know. Every
+            // command begins with release information: not to give this one back would
+            // leak the memory of a guest with a newer driver.
+            _ => RELEASE_INFO,
         };
         let command = memory.range(group, ext.cmd.data, size)?;
         let held = Held::new(device, &command, group);
-        let body = match kind {
-            QXL_CMD_UPDATE => Ok(Body::Update {
+        let body = match (ring, kind) {
+            (Ring::Display, QXL_CMD_DRAW | QXL_CMD_MESSAGE) => Ok(Body::Ignored),
+            (Ring::Display, QXL_CMD_UPDATE) => Ok(Body::Update {
                 surface: if compat { 0 } else { command.read_u32(update::SURFACE) },
                 id: command.read_u32(update::ID),
             }),
-            QXL_CMD_SURFACE => surface_body(memory, &command, group),
-            QXL_CMD_CURSOR if command.read::<1>(cursor::TYPE) == [cursor::SET] => {
-                Ok(Body::SetCursor)
-            }
-            QXL_CMD_CURSOR => Ok(Body::MoveCursor),
-            _ => Ok(Body::Ignored),
+            (Ring::Display, QXL_CMD_SURFACE) => surface_body(memory, &command, group),
+            (Ring::Cursor, QXL_CMD_CURSOR) => match command.read::<1>(cursor::TYPE) {
+                [cursor::SET] => Ok(Body::SetCursor),
+                _ => Ok(Body::MoveCursor),
+            },
+            _ => Err(CommandError::Type { kind, ring }),
         };
         Ok(Self { held, body })
     }
@@ -145,7 +148,7 @@ impl std::fmt::Display for Ring {
 // with eight bytes of release information.
 const DRAWABLE: usize = 191;
 const COMPAT_DRAWABLE: usize = 128;
-const MESSAGE: usize = 8;
+const RELEASE_INFO: usize = 8;
 
 mod update {
     pub(super) const SIZE: usize = 32;

@@ -12,9 +12,10 @@ use crate::host::abi::{QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestSlot;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::{DeviceError, QxlDevice};
-use crossbeam_channel::{Sender, bounded};
+use crate::net::sys::spawn;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{JoinHandle, ThreadId};
 
 /// A graphics device with its worker thread. Any thread may make requests.
@@ -23,7 +24,7 @@ pub struct QxlHandle {
     device: QxlDevice,
     info: QXLDevInitInfo,
     shared: Arc<Shared>,
-    requests: Sender<Request>,
+    requests: SyncSender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
 }
@@ -57,8 +58,11 @@ impl QxlHandle {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
         let worker = Worker::new(device.clone(), Arc::clone(&shared), &info)?;
-        let (requests, queue) = bounded(limits::QUEUED_REQUESTS);
-        let thread = crate::net::sys::spawn(THREAD_NAME, move || worker.run(queue))?;
+        // The standard library's channel, because it drops what is in the queue together
+        // with the receiver; crossbeam's bounded one keeps it, and who waits would wait
+        // for ever.
+        let (requests, queue) = sync_channel(limits::QUEUED_REQUESTS);
+        let thread = spawn(THREAD_NAME, move || worker.run(queue))?;
         let thread_id = thread.thread().id();
         let device = device.clone();
         Ok(Self { device, info, shared, requests, thread: Mutex::new(Some(thread)), thread_id })

@@ -8,7 +8,7 @@
 
 use crate::host::guest_memory::{CommandAddress, GuestRange};
 use crate::host::qxl::QxlDevice;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// A command whose memory the guest gets back when this is dropped.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Done {
 
     /// For a thread that waits.
     pub(super) fn reply() -> (Self, Waiter) {
-        let (reply, rope) = bounded(0);
+        let (reply, rope) = channel();
         (Self::Reply { _reply: Reply { _rope: reply } }, Waiter { rope })
     }
 

@@ -137,8 +137,9 @@ fn a_stopped_worker_leaves_the_rings_alone() {
     let command = rig.fake.push(HOST, QXL_CMD_DRAW, &[0; 191]);
     rig.handle.wakeup();
     rig.handle.flush_surfaces(1);
+    rig.handle.update_area(0, Answer::Cookie(2));
     rig.handle.destroy_surfaces(Answer::Wait);
-    assert_eq!(rig.fake.take_events(), ["async_complete 1"]);
+    assert_eq!(rig.fake.take_events(), ["async_complete 1", "async_complete 2"]);
     rig.handle.start();
     rig.settle();
     assert_eq!(
@@ -154,20 +155,20 @@ fn a_stopped_worker_leaves_the_rings_alone() {
 }
 
 #[test]
-fn bad_addresses_and_unknown_types_are_dropped_without_giving_back() {
+fn bad_addresses_are_dropped_and_everything_else_is_given_back() {
     let rig = Rig::running();
     rig.fake.push_address(HOST, QXL_CMD_DRAW, 0);
     rig.fake.push_address(GUEST, QXL_CMD_DRAW, 1 << 56 | 4 << 48);
     rig.fake.push_address(GUEST, QXL_CMD_DRAW, rig.fake.address(GUEST, 8192 * 8 - 190));
     rig.fake.push_address(7, QXL_CMD_DRAW, 0);
-    rig.fake.push(HOST, 77, &[0; 191]);
-    rig.fake.push(HOST, QXL_CMD_CURSOR, &[0; 191]);
-    rig.fake.push_cursor(QXL_CMD_DRAW, &[0; 191]);
+    let odd = rig.fake.push_cursor(QXL_CMD_DRAW, &[0; 8]);
+    let unknown = rig.fake.push(HOST, 77, &[0; 8]);
+    let misplaced = rig.fake.push(HOST, QXL_CMD_CURSOR, &[0; 8]);
     let good = rig.fake.push(HOST, QXL_CMD_DRAW, &[0; 191]);
     rig.handle.wakeup();
     rig.settle();
     assert_eq!(rig.fake.fetched(), 8);
-    assert_eq!(rig.fake.events(), [release(good, HOST)]);
+    assert_eq!(rig.fake.events(), [odd, unknown, misplaced, good].map(|it| release(it, HOST)));
 }
 
 #[test]
@@ -437,6 +438,57 @@ fn stale_and_foreign_numbers_find_nothing() {
     assert!(lookup(usize::MAX).is_none());
     drop(rig);
     assert!(lookup(number).is_none());
+}
+
+#[test]
+fn calls_from_inside_a_callback_do_not_wait_for_themselves() {
+    let rig = Rig::running();
+    let handle = Arc::clone(&rig.handle);
+    let (tell, told) = unbounded();
+    rig.fake.on_flush(move || {
+        handle.reset_cursor();
+        handle.wakeup();
+        for cookie in 0..limits::QUEUED_REQUESTS as u64 * 2 {
+            handle.monitors_config(cookie);
+        }
+        tell.send(detach(&handle)).expect("the test listens");
+    });
+    rig.handle.oom();
+    assert_eq!(told.recv(), Ok(false));
+    rig.settle();
+    let mut events = rig.fake.take_events();
+    events.retain(|event| event != "flush_resources");
+    events.sort_by_key(|event| event.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+    let expected: Vec<_> =
+        (0..limits::QUEUED_REQUESTS * 2).map(|cookie| format!("async_complete {cookie}")).collect();
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn removal_amid_requests_of_other_threads_ends_and_nothing_completes_twice() {
+    for _ in 0..20 {
+        let rig = Rig::running();
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let handle = &rig.handle;
+                scope.spawn(move || {
+                    for cookie in thread * 1000..thread * 1000 + 200 {
+                        handle.flush_surfaces(cookie);
+                        handle.wakeup();
+                        handle.add_slot(FakeQxl::host_slot(), Answer::Wait);
+                        handle.destroy_surface(0, Answer::Cookie(cookie + 500));
+                    }
+                });
+            }
+            rig.fake.wait_for("async_complete 50");
+            assert!(detach(&rig.handle));
+        });
+        let mut events = rig.fake.events();
+        let count = events.len();
+        events.sort();
+        events.dedup();
+        assert_eq!(events.len(), count);
+    }
 }
 
 #[test]

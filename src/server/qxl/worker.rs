@@ -22,9 +22,9 @@ use crate::host::abi::{
 use crate::host::guest_memory::GuestMemory;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::QxlDevice;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 /// The name of the thread, upstream's too: people look for it in `top -H`.
@@ -69,7 +69,9 @@ impl Worker {
         loop {
             let request = match self.turn() {
                 Wait::ForRequest => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Wait::Until(deadline) => requests.recv_deadline(deadline),
+                Wait::Until(deadline) => {
+                    requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                }
             };
             match request {
                 Ok(Request::Quit) | Err(RecvTimeoutError::Disconnected) => break,
