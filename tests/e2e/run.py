@@ -100,7 +100,8 @@ class Run:
         for worker in workers:
             worker.join()
         self.results.sort(key=lambda result: result["check"])
-        path = STATE / f"results-{self.title}.json"
+        part = "-part" if self.options.names else ""
+        path = STATE / f"results-{self.title}{part}.json"
         path.write_text(json.dumps(self.results, indent=1) + "\n")
         failed = sum(not result["passed"] for result in self.results)
         if failed:

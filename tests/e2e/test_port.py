@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 
 from lib.bench import check
 from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port
@@ -40,10 +41,19 @@ def connect(bench, **options):
     return client
 
 
-def echo(bench, data, **options):
+def given_socket(vm):
+    """A connected socket whose other end QEMU has got."""
+    near, far = socket.socketpair()
+    vm.qmp.command("getfd", fds=[far.fileno()], fdname="client")
+    vm.qmp.command("add_client", protocol="spice", fdname="client")
+    far.close()
+    return near
+
+
+def echo(bench, data, client=None):
     """Sends a file into the guest and back; compares it at both ends."""
     vm = bench.vm
-    client = connect(bench)
+    client = client or connect(bench)
     size = data.stat().st_size
     background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; sha256sum </tmp/in; "
                    "cat /tmp/in >&3")
@@ -72,6 +82,21 @@ def echo_4_mib_text(bench):
     path = bench.logs / "text"
     path.write_text(text)
     echo(bench, path)
+
+
+@check
+def echo_over_given_sockets(bench):
+    """The client comes over sockets that QEMU was given: unix sockets, where no
+    speed is measured and nothing is compressed."""
+    vm = bench.vm
+    client = bench.client()
+    with given_socket(vm) as end:
+        client.command("open_fd", fds=[end.fileno()], connect=["port"])
+    for channel in ("port:0", "port:1"):
+        client.wait("want-fd", channel=channel)
+        with given_socket(vm) as end:
+            client.command("give_fd", fds=[end.fileno()], channel=channel)
+    echo(bench, random_file(bench.logs / "random", 4 * MIB), client)
 
 
 @check
