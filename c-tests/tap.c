@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -203,9 +204,31 @@ static bool wanted(int argc, char **argv, const char *name)
     return argc < 2;
 }
 
+/** Whether the library under test comes from where it should. */
+static bool right_library(void)
+{
+    const char *want = getenv("TAP_LIBRARY");
+    bool found = !want;
+    char line[512], real[PATH_MAX];
+    FILE *maps = want && realpath(want, real) ? fopen("/proc/self/maps", "r") : NULL;
+    while (maps && fgets(line, sizeof line, maps)) {
+        const char *file = strstr(line, "/libspice-server.so.1");
+        const char *path = strchr(line, '/');
+        found = found || (file && (size_t)(file - path) == strlen(real) &&
+                          !strncmp(path, real, strlen(real)));
+    }
+    if (maps)
+        fclose(maps);
+    if (!found)
+        printf("# libspice-server.so.1 does not come from %s\n", want);
+    return found;
+}
+
 int tap_main(int argc, char **argv, const char *suite, const struct tap_case *cases, size_t n)
 {
     int passed = 0, failed = 0, skipped = 0;
+    if (!right_library())
+        return 1;
     no_fork = getenv("TAP_NO_FORK") != NULL;
     /* The library must not raise SIGPIPE, and the host must not hide it if it does. */
     signal(SIGPIPE, differs(DIFF_SIGPIPE, 0, 1) ? SIG_IGN : SIG_DFL);

@@ -17,6 +17,7 @@
  *     REFERENCE=debian   the library under test is upstream 0.15.1
  *     TAP_NO_FORK=1      run the cases in this process (debuggers, valgrind)
  *     TAP_SCALE=N        multiply every deadline by N (valgrind)
+ *     TAP_LIBRARY=DIR    refuse to run on a libspice-server.so.1 from elsewhere
  *     TAP_VERBOSE=1      show the stderr of passing cases as well
  */
 #ifndef TAP_H
