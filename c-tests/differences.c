@@ -17,6 +17,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_SASL_WHILE_OFF] = "a mechanism that is off must not be usable",
     [DIFF_LONG_UNIX_PATH] = "0.15.1 cuts it and listens on another path",
     [DIFF_SCANOUT2] = "came with ABI level 0.16",
+    [DIFF_SIGPIPE] = "0.15.1 writes with writev; QEMU ignores the signal",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
 };
 
@@ -34,6 +35,13 @@ static const struct {
     { "devices", "keyboard_and_mouse_come_and_go", "keeps both for ever and uses freed memory" },
     { "devices", "removed_after_destroy", "reaches the server that is gone" },
     { "settings", "invalid_wan_compression", "ends the process" },
+    { "badinput", "silent_links_end", "keeps them for ever" },
+    { "badinput", "port_announces_any_length", "allocates what is announced and ends the process" },
+    { "badinput", "usbredir_announces_any_length", "the same" },
+    { "badinput", "webdav_announces_any_length", "the same" },
+    { "badinput", "full_headers_with_noise", "the same" },
+    { "badinput", "noise_on_channels", "the same" },
+    { "badinput", "too_long_ends_at_the_header", "waits for 4 GiB" },
     { "qxl", "unknown_commands_are_passed_over", "ends the process" },
     { "port", "port_without_name", "compares a null pointer" },
 };

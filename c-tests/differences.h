@@ -35,6 +35,8 @@ enum difference {
     DIFF_SCANOUT2,
     /** TLS can be set up. */
     DIFF_TLS,
+    /** A write to a peer that is gone raises SIGPIPE. */
+    DIFF_SIGPIPE,
     DIFF_COUNT
 };
 

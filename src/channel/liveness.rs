@@ -161,7 +161,7 @@ mod tests {
         for _ in 0..3 {
             ping(liveness.poll(start));
         }
-        let almost = start + limits::CONNECTIVITY - Duration::from_millis(1);
+        let almost = start + limits::CONNECTIVITY.saturating_sub(Duration::from_millis(1));
         assert!(matches!(liveness.poll(almost), Verdict::WaitUntil(_)));
         liveness.handle_traffic(almost);
         let later = start + limits::CONNECTIVITY;

@@ -47,7 +47,7 @@ const KINDS: [(Kind, InterfaceKind); 8] = [
 /// a graphics device whose id is taken.
 ///
 /// Compat: partial: keyboard, mouse, tablet, sound, vdagent, smartcard and stream devices are accepted and not served; graphics devices are worked but not shown
-/// Shown by: c-tests/test-port.c, c-tests/test-devices.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// `sin` is NULL or an instance of the kind its interface names; both stay good until

@@ -13,7 +13,7 @@ const FAILED: c_int = -1;
 /// at once, as without clients. -1 without a migration interface.
 ///
 /// Compat: partial: clients are not moved
-/// Shown by: c-tests/test-migration.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// No string is followed.
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn spice_server_migrate_connect(
 /// The older form of `spice_server_migrate_connect`. Not available: -1.
 ///
 /// Compat: missing: clients are not moved
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// No argument is followed.
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn spice_server_migrate_info(
 /// The host's migration begins. -1: there is no destination for clients.
 ///
 /// Compat: missing: clients are not moved
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// No argument is followed.
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn spice_server_migrate_start(_server: *mut Server) -> c_i
 /// `migrate_end_complete` is called. -1 without a migration interface.
 ///
 /// Compat: partial: clients are cut instead of moved
-/// Shown by: c-tests/test-migration.c
+/// Shown by: c-tests/test-devices.c
 ///
 /// # Safety
 /// Registered instances are good.
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn spice_server_migrate_end(server: *mut Server, completed
 /// happens.
 ///
 /// Compat: missing: clients are not moved
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// No argument is followed.
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn spice_server_migrate_switch(_server: *mut Server) -> c_
 /// Whether sessions shall survive a migration.
 ///
 /// Compat: missing: accepted; clients are not moved
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// No argument is followed.

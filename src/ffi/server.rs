@@ -29,7 +29,7 @@ const FAILED: c_int = -1;
 /// Makes a server with default settings. Never NULL.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-listen.c
+/// Shown by: c-tests/rig.c
 #[unsafe(no_mangle)]
 pub extern "C" fn spice_server_new() -> *mut Server {
     guard("spice_server_new", std::ptr::null_mut(), || {
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn spice_server_init(
 /// called any more; removing them later is harmless.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-cycles.c
+/// Shown by: c-tests/test-listen.c
 ///
 /// # Safety
 /// Instances that are still registered are good until this returns.
@@ -239,7 +239,7 @@ pub unsafe extern "C" fn spice_server_add_client(
 /// Like `spice_server_add_client`, over TLS.
 ///
 /// Compat: missing: TLS is not served; -1 as without a certificate
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-listen.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -276,7 +276,7 @@ pub unsafe extern "C" fn spice_server_get_num_clients(server: *mut Server) -> c_
 /// Always -1: clients may be several, so there is no one address. Upstream says so too.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// No argument is followed.
@@ -292,7 +292,7 @@ pub unsafe extern "C" fn spice_server_get_sock_info(
 /// Always -1, as `spice_server_get_sock_info`.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// No argument is followed.
@@ -365,7 +365,7 @@ pub unsafe extern "C" fn spice_server_is_server_mouse(server: *mut Server) -> c_
 /// The VM runs: char devices and displays work.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-port.c
+/// Shown by: c-tests/test-flow.c
 ///
 /// # Safety
 /// Registered instances are good.
@@ -382,7 +382,7 @@ pub unsafe extern "C" fn spice_server_vm_start(server: *mut Server) {
 /// The VM stands still: char devices are not read or written, displays wait.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-port.c
+/// Shown by: c-tests/test-flow.c
 ///
 /// # Safety
 /// Registered instances are good.

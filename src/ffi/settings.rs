@@ -24,7 +24,7 @@ const IMAGE_COMPRESSION_LZ4: c_int = 7;
 /// The compatibility version of this library: 1.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 #[unsafe(no_mangle)]
 pub extern "C" fn spice_get_current_compat_version() -> c_int {
     COMPAT_VERSION_CURRENT
@@ -33,7 +33,7 @@ pub extern "C" fn spice_get_current_compat_version() -> c_int {
 /// Only version 1 exists; -1 for any other.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn spice_server_set_noauth(server: *mut Server) -> c_int {
 /// 60 characters.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-link.c
+/// Shown by: c-tests/test-ticket.c
 ///
 /// # Safety
 /// `passwd` is NULL or a C string.
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn spice_server_set_ticket(
 /// rather than listen without it.
 ///
 /// Compat: missing: TLS
-/// Shown by: c-tests/test-listen.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// No string is followed.
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn spice_server_set_tls(
 /// Turns SASL on or off.
 ///
 /// Compat: missing: SASL; enabling it returns -1, as a library built without it does
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -161,7 +161,7 @@ pub unsafe extern "C" fn spice_server_set_sasl(server: *mut Server, enabled: c_i
 /// Names the SASL configuration. -1: SASL is not available.
 ///
 /// Compat: missing: SASL
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-misuse.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn spice_server_set_sasl_appname(
 /// NULL sets the default; an unknown name is -1.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-link.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `channel` is NULL or a C string.
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
 /// Sets how images are compressed, 1 to 7.
 ///
 /// Compat: partial: stored; no image is sent yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
 /// What `spice_server_set_image_compression` set; 0 for a wrong server.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -266,7 +266,7 @@ pub unsafe extern "C" fn spice_server_get_image_compression(server: *mut Server)
 /// where upstream ends the process.
 ///
 /// Compat: partial: checked; no image is sent yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -293,7 +293,7 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
 /// where upstream ends the process.
 ///
 /// Compat: partial: checked; no image is sent yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -319,7 +319,7 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
 /// Sets which areas are streamed as video: 1 none, 2 all, 3 filtered. -1 for others.
 ///
 /// Compat: partial: stored; no video is sent yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -346,7 +346,7 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
 /// -1, and no change, when none is left.
 ///
 /// Compat: partial: only spice:mjpeg is known, and no video is sent yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `video_codecs` is NULL, which is refused, or a C string.
@@ -374,7 +374,7 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(
 /// `spice_server_free_video_codecs`. NULL for a wrong server.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -393,7 +393,7 @@ pub unsafe extern "C" fn spice_server_get_video_codecs(server: *mut Server) -> *
 /// Frees what `spice_server_get_video_codecs` returned.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `video_codecs` is NULL or came from `spice_server_get_video_codecs`, once.
@@ -413,7 +413,7 @@ pub unsafe extern "C" fn spice_server_free_video_codecs(
 /// Adds a renderer. "sw" is the only one; at most two entries are taken.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `name` is NULL or a C string.
@@ -440,7 +440,7 @@ pub unsafe extern "C" fn spice_server_add_renderer(
 /// Whether sound is compressed.
 ///
 /// Compat: partial: accepted; no sound is sent yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -462,7 +462,7 @@ pub unsafe extern "C" fn spice_server_set_playback_compression(
 /// Whether the agent may move the pointer.
 ///
 /// Compat: partial: accepted; no agent is served yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -484,7 +484,7 @@ pub unsafe extern "C" fn spice_server_set_agent_mouse(
 /// Whether the clipboard is shared.
 ///
 /// Compat: partial: accepted; no agent is served yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -506,7 +506,7 @@ pub unsafe extern "C" fn spice_server_set_agent_copypaste(
 /// Whether clients may send files.
 ///
 /// Compat: partial: accepted; no agent is served yet
-/// Shown by: c-tests/test-null.c
+/// Shown by: c-tests/test-settings.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.

@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn fresh_keys_differ_and_the_open_one_stays() {
         let (sender, made) = mpsc::channel();
-        let stock = KeyStock::start(move || drop(sender.send(()))).expect("a thread");
+        let stock = KeyStock::start(move || {
+            let _ = sender.send(());
+        })
+        .expect("a thread");
         let wait_for = |fresh| loop {
             if let Some(key) = stock.take(fresh) {
                 return key;

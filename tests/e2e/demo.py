@@ -1,7 +1,9 @@
 """The part of scripts/demo that runs when everything it needs is installed."""
 
 import argparse
+import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +15,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
+from lib.bench import CLIENT_GONE  # noqa: E402
 from lib.devices import PORT  # noqa: E402
 from lib.guest import make_guest  # noqa: E402
 from lib.qemu import QEMU, Library, Qemu, free_port  # noqa: E402
@@ -78,13 +81,13 @@ def stop_kept():
 # ---- the steps
 
 
-def build(steps, directory):
+def build(steps, directory, logs):
     directory = Path(directory)
     with steps.step("Building libspice-server.so.1 (Rust, linked by meson; the first time takes "
                     "a few minutes)") as say:
         path = os.environ["PATH"] + ":" + os.path.expanduser("~/.cargo/bin")
         env = {**os.environ, "PATH": path}
-        log = STATE / "build.log"
+        log = logs / "build.log"
         commands = [["meson", "compile", "-C", directory, "spice-server:shared_library"]]
         if not (directory / "build.ninja").exists():
             commands.insert(0, ["meson", "setup", directory, REPOSITORY])
@@ -101,7 +104,7 @@ def build(steps, directory):
         steps.note(f"{directory / 'libspice-server.so.1'} ({say.seconds():.0f} s)")
 
 
-def start_vm(steps, library, keep):
+def start_vm(steps, library, logs, keep):
     version = subprocess.check_output([QEMU, "--version"], text=True).splitlines()[0]
     with steps.step(f"Starting Debian's own {QEMU} with our library under it"
                     if library.name == "ours" else f"Starting {QEMU} on Debian's own library"):
@@ -116,7 +119,7 @@ def start_vm(steps, library, keep):
             "-chardev", "spicevmc,name=usbredir,id=u1", "-device", "usb-redir,chardev=u1",
             "-spice", f"port={port},addr=127.0.0.1,disable-ticketing=on",
         ]
-        vm = Qemu(library, STATE / "vm", args, boot=True, memory=256, outlives_us=keep)
+        vm = Qemu(library, logs / "vm", args, boot=True, memory=256, outlives_us=keep)
         vm.port = port
     steps.note(version)
     steps.note(f"process {vm.pid} has loaded {vm.library_path}")
@@ -167,7 +170,7 @@ def into_guest(steps, vm, client, channel, data):
 
 def back_again(steps, vm, client, channel, data):
     with steps.step("Sending the same bytes from the guest back to the client") as say:
-        go = STATE / "go"
+        go = data.with_name("go")
         go.write_text("\n")
         begin = time.monotonic()
         client.send(channel, go)
@@ -178,6 +181,7 @@ def back_again(steps, vm, client, channel, data):
     if sha256_file(path) != sha256_file(data):
         raise DemoError("The bytes that came back are not the ones that were sent.")
     client.send(channel, go)
+    client.wait("port-event", channel=channel, number=1)  # the guest has closed the device
 
 
 def compare(steps, seconds, left, right):
@@ -194,7 +198,7 @@ def keep_running(steps, vm, client):
     PID_FILE.write_text(f"{vm.pid}\n")
     with steps.step("Leaving the virtual machine running, as --keep asks"):
         pass
-    steps.note(f"process {vm.pid}, console output in {STATE.relative_to(REPOSITORY)}/vm/console.log")
+    steps.note(f"process {vm.pid}, console output in {vm.logs.relative_to(REPOSITORY)}/console.log")
     print(f"\nTo connect:  remote-viewer spice://127.0.0.1:{vm.port}"
           "\n             (Debian package virt-viewer; this library stays under QEMU meanwhile)"
           "\nTo stop it:  scripts/demo --stop")
@@ -207,38 +211,51 @@ def end(steps, vm, client):
     with steps.step("Ending the client and the virtual machine"):
         client.close()
         status = vm.quit()
-    complaints = vm.stderr()
+    complaints = [line for line in vm.stderr().splitlines() if not re.search(CLIENT_GONE, line)]
     if status != 0 or complaints:
         raise DemoError(f"QEMU ended with status {status}. It said: {complaints or 'nothing'}")
     steps.note("QEMU ended by itself with status 0; nothing is left running")
+
+
+def logs_of(options):
+    """The logs of a kept machine stay while other demos run."""
+    return STATE / ("kept" if options.keep else "run")
 
 
 def run(options):
     if options.keep and kept_vm():
         raise DemoError(f"A machine of an earlier --keep is still running (process {kept_vm()}); "
                         "`scripts/demo --stop` ends it.")
-    for old in ("vm", "client", "random"):
-        path = STATE / old
-        if path.is_dir():
-            shutil.rmtree(path)
     STATE.mkdir(parents=True, exist_ok=True)
+    with open(STATE / "lock", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError("Another scripts/demo is running here.") from None
+        logs = logs_of(options)
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir()
+        demonstrate(options, logs)
+
+
+def demonstrate(options, logs):
     ours = options.lib == "ours"
     steps = Steps(8 if ours else 7)
     begin = time.monotonic()
     if ours:
-        build(steps, options.build)
+        build(steps, options.build, logs)
     library = Library(options.lib, options.build)
     with steps.step("Making the guest: a kernel from Debian's package, an initramfs of busybox") as say:
-        say("downloading the kernel package, or unpacking it")
+        say("looking for the kernel package, downloading and unpacking it if needed")
         make_guest()
     vm = client = None
     kept = False
     try:
-        vm = start_vm(steps, library, options.keep)
+        vm = start_vm(steps, library, logs, options.keep)
         boot(steps, vm)
-        client = SpiceClient(STATE, "client")
+        client = SpiceClient(logs, "client")
         channel = connect(steps, vm, client)
-        data = random_file(STATE / "random", SIZE)
+        data = random_file(logs / "random", SIZE)
         into_guest(steps, vm, client, channel, data)
         back_again(steps, vm, client, channel, data)
         if options.keep:
@@ -268,7 +285,7 @@ def main():
         run(options)
     except (DemoError, AssertionError, OSError, subprocess.SubprocessError) as error:
         print(f"\nFAILED: {error}", file=sys.stderr)
-        print(f"Logs: {STATE.relative_to(REPOSITORY)} (build.log, vm/qemu.stderr, vm/console.log, "
+        print(f"Logs: {logs_of(options).relative_to(REPOSITORY)} (build.log, vm/qemu.stderr, vm/console.log, "
               "client/client.log)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

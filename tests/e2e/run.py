@@ -1,6 +1,7 @@
 """Runs the end-to-end checks; see `scripts/e2e --help`."""
 
 import argparse
+import fcntl
 import json
 import os
 import queue
@@ -76,6 +77,16 @@ class Run:
         self.lock = threading.Lock()
 
     def execute(self):
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with open(self.logs / "lock", "w", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"e2e: another run on {self.title} is under way; waiting for it", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._execute()
+
+    def _execute(self):
         files = test_files(self.options.names)
         begin = time.monotonic()
         print(f"e2e: {len(files)} test files on the library: {self.title}", flush=True)

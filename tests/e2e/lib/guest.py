@@ -1,6 +1,7 @@
 """Talks to the agent in the test guest (tests/e2e/guest/agent.sh)."""
 
 import base64
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -11,8 +12,11 @@ MAKE_GUEST = Path(__file__).parent.parent / "guest" / "make-guest"
 
 
 def make_guest():
-    """The directory with `vmlinuz` and `initrd`, made if it is not there yet."""
-    return Path(subprocess.check_output([MAKE_GUEST], text=True).strip())
+    """The directory with `vmlinuz` and `initrd`, made if it is not there yet. Asking
+    apt for the kernel's version takes a second: child processes inherit the answer."""
+    if "SPICE_E2E_GUEST" not in os.environ:
+        os.environ["SPICE_E2E_GUEST"] = subprocess.check_output([MAKE_GUEST], text=True).strip()
+    return Path(os.environ["SPICE_E2E_GUEST"])
 
 
 class GuestError(AssertionError):
