@@ -1,0 +1,80 @@
+"""A guest with the qxl driver of its kernel: memory slots, surfaces and both rings
+at work. QEMU's own trace shows that each command taken from a ring is given back."""
+
+import re
+
+from lib.bench import check
+
+# The guest's console is drawn by the driver; so is what is written to fb0.
+DRAW = ("dd if=/dev/urandom of=/dev/fb0 bs=64k count=40 2>/dev/null; "
+        "for i in $(seq 100); do echo line $i >/dev/tty0; done; "
+        "for n in 4 0; do echo $n >/sys/class/graphics/fb0/blank; done")
+
+
+def start(bench, name, *more):
+    trace = bench.logs / f"{name}.trace"
+    vm = bench.own_vm(["-M", "pc", "-vga", "qxl", "-device", "virtio-rng-pci",
+                       "-spice", "port=PORT,disable-ticketing=on",
+                       "-d", "trace:qxl_ring_command_get,trace:qxl_ring_res_put",
+                       "-D", trace, *more],
+                      boot=True, memory=256)
+    vm.trace = trace
+    return vm
+
+
+def load_driver(vm):
+    vm.guest.wait_boot()
+    assert "/dev/fb0" in vm.guest.sh("load qxl; ls /dev/fb0"), "the qxl driver found no device"
+
+
+def check_given_back(vm):
+    """To be called after the machine has ended."""
+    trace = vm.trace.read_text(errors="replace")
+    # In VGA mode QEMU draws for itself and takes its own memory back unseen.
+    taken = len(re.findall(r"^qxl_ring_command_get \d+ (?!vga)", trace, re.MULTILINE))
+    given_back = len(re.findall(r"^qxl_ring_res_put ", trace, re.MULTILINE))
+    assert taken > 20, f"the guest drew only {taken} times"
+    assert taken == given_back, f"{taken} commands taken, {given_back} given back"
+
+
+@check
+def driver_draws(bench):
+    vm = start(bench, "draws")
+    load_driver(vm)
+    vm.guest.sh(DRAW)
+    for command in ("stop", "cont"):
+        vm.qmp.command(command)
+    vm.guest.sh(DRAW)
+    vm.qmp.command("screendump", filename=str(bench.logs / "screen.ppm"))
+    mark = vm.qmp.events.mark()
+    vm.qmp.command("system_reset")
+    vm.qmp.wait_event("RESET", mark=mark)
+    load_driver(vm)
+    vm.guest.sh(DRAW)
+    bench.quit_cleanly(vm)
+    check_given_back(vm)
+
+
+@check
+def driver_goes_on_after_restore(bench):
+    """The saved guest's surfaces and memory slots are handed to a new library."""
+    state = bench.logs / "state"
+    vm = start(bench, "saved")
+    load_driver(vm)
+    vm.guest.sh(DRAW)
+    mark = vm.qmp.events.mark()
+    vm.qmp.command("migrate-set-capabilities",
+                   capabilities=[{"capability": "events", "state": True}])
+    vm.qmp.command("migrate", uri=f"exec:cat >{state}")
+    while vm.qmp.command("query-migrate")["status"] != "completed":
+        vm.qmp.wait_event("MIGRATION", mark=mark)
+        mark = vm.qmp.events.mark()
+    bench.quit_cleanly(vm)
+    check_given_back(vm)
+
+    again = start(bench, "restored", "-incoming", f"exec:cat {state}")
+    again.qmp.wait_event("RESUME", seconds=60)
+    again.guest.sh(DRAW)
+    bench.quit_cleanly(again)
+    check_given_back(again)
+    state.unlink()
