@@ -206,7 +206,10 @@ impl Outbox {
     /// Moves everything queued here to the end of `other`, and an emptied chunk
     /// of `other` back here. Both ends of a thread crossing use it.
     pub fn drain_into(&mut self, other: &mut Self) {
-        other.len += std::mem::take(&mut self.len);
+        // Bytes that are out with a loan stay counted here.
+        let moved: usize = self.chunks.iter().map(|chunk| chunk.pending().len()).sum();
+        self.len -= moved;
+        other.len += moved;
         other.chunks.append(&mut self.chunks);
         if self.spare.is_none() {
             self.spare = other.spare.take();

@@ -134,8 +134,7 @@ impl Server {
 
     fn handle_drained(connection: &Rc<Connection>) {
         if let Role::Device(device) = &connection.role {
-            let device = Rc::clone(device);
-            guard("device wakeup", (), || device.wakeup());
+            Rc::clone(device).wakeup();
         }
     }
 
@@ -148,7 +147,7 @@ impl Server {
                 Due::WriteRetry(id) => {
                     let device = self.devices.borrow().iter().find(|d| d.id == id).cloned();
                     if let Some(device) = device {
-                        guard("device write", (), || device.write_out());
+                        device.handle_retry();
                     }
                 }
                 Due::Liveness(id) => {

@@ -141,7 +141,9 @@ impl Server {
         let mut framer = Framer::new(form, rules);
         framer.input().extend_from_slice(&request.leftover);
         let mut outbox = Outbox::new(form, chunk);
-        outbox.push_raw(&unsent);
+        if !unsent.is_empty() {
+            outbox.push_raw(&unsent);
+        }
         let parts = Parts { id, channel, session: connection_id, role, stream, framer, outbox };
         let core = self.core.get().ok_or("the server is not initialised")?;
         let connection = match self.home {

@@ -17,6 +17,7 @@ use crate::channel::framing::Message;
 use crate::channels::spicevmc::{self, Request};
 use crate::chardev::{self, NoToken, ReadStep, WriteStep};
 use crate::config::limits;
+use crate::guard::guard;
 use crate::host::char_device::CharDevice;
 use crate::wire::ChannelKey;
 use crate::wire::spicevmc::{self as wire, event};
@@ -99,8 +100,32 @@ impl Device {
 
     /// The device can take or has got data.
     pub fn wakeup(&self) {
-        self.write_out();
-        self.read_in();
+        self.contained(|| {
+            self.write_out();
+            self.read_in();
+        });
+    }
+
+    /// The time to try a refused write again has come.
+    pub(super) fn handle_retry(&self) {
+        self.contained(|| self.write_out());
+    }
+
+    /// Runs a step; a panic in it ends this device's traffic and cuts its client,
+    /// because what the step left behind is suspect.
+    fn contained(&self, step: impl FnOnce()) {
+        let sound = guard("device step", false, || {
+            step();
+            true
+        });
+        if !sound {
+            self.stop();
+            if let Some(connection) = self.connection()
+                && let Some(server) = self.server.upgrade()
+            {
+                server.doom(&connection, Ending::fault("internal error"));
+            }
+        }
     }
 
     /// A client's channel is linked. False, and nothing has changed, when another

@@ -10,7 +10,6 @@ use super::events::Events;
 use super::settings::Settings;
 use super::{Deadlines, Server, qxl};
 use crate::config::home::HomeKind;
-use crate::guard::guard;
 use crate::host::core::Core;
 use crate::link::ticket::Ticketing;
 use crate::link::{ChannelSecurity, LinkOptions, Offer};
@@ -162,13 +161,11 @@ impl Server {
         self.running.set(running);
         let devices = self.devices.borrow().clone();
         for device in devices {
-            guard(
-                "device start or stop",
-                (),
-                || {
-                    if running { device.start() } else { device.stop() }
-                },
-            );
+            if running {
+                device.start();
+            } else {
+                device.stop();
+            }
         }
     }
 
