@@ -338,8 +338,8 @@ static void monitors_config(void)
     open_running(&b);
     one.config.count = 1;
     one.config.max_allowed = 1;
-    one.config.heads[0].width = 64;
-    one.config.heads[0].height = 64;
+    one.head.width = 64;
+    one.head.height = 64;
     spice_qxl_set_max_monitors(&b.q.sin, 4);
     spice_qxl_monitors_config_async(&b.q.sin, (uintptr_t)&one, 0, 11);
     EXPECT(qxl_wait_cookie(&b.q, 11));
