@@ -28,6 +28,19 @@ pub const INBOX: usize = 1024 * 1024;
 /// Upstream's number, so a guest sees the same pace (docs/protocol/spicevmc.md).
 pub const DEVICE_TO_CLIENT: usize = 1024 * 1024;
 
+/// Bytes queued on a main channel before its client's requests have to wait. The
+/// same number, because the queue reports falling below that one.
+pub const REPLIES: usize = DEVICE_TO_CLIENT;
+
+/// Bytes queued towards one client before it is cut because it does not read.
+/// More than what flow control lets a device queue, so that only messages which
+/// cannot be held back (events, announcements) ever reach it.
+pub const OUTGOING: usize = 4 * 1024 * 1024;
+
+/// Notices on their way to the main thread above which no connection is accepted:
+/// a main loop that stands still must not make memory grow.
+pub const NOTICES: usize = 1024;
+
 /// Largest single read from a char device: upstream's 64 KiB and 32 bytes.
 pub const DEVICE_READ: usize = 64 * 1024 + 32;
 

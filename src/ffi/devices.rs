@@ -10,8 +10,8 @@ use crate::host::abi::{
     self, InterfaceKind, SpiceBaseInstance, SpiceBaseInterface, SpiceCharDeviceInstance,
     SpiceKbdInstance,
 };
+use crate::host::attached::{self, AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
-use crate::host::inputs::{InputDevice, InputKind};
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
 use crate::host::{is_kind, version_fits};
@@ -24,21 +24,19 @@ const FAILED: c_int = -1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     CharDevice,
-    Input(InputKind),
+    Attached(AttachedKind),
     Qxl,
-    Playback,
-    Record,
     Migration,
 }
 
 const KINDS: [(Kind, InterfaceKind); 8] = [
     (Kind::CharDevice, abi::SPICE_INTERFACE_CHAR_DEVICE),
-    (Kind::Input(InputKind::Keyboard), abi::SPICE_INTERFACE_KEYBOARD),
-    (Kind::Input(InputKind::Mouse), abi::SPICE_INTERFACE_MOUSE),
-    (Kind::Input(InputKind::Tablet), abi::SPICE_INTERFACE_TABLET),
+    (Kind::Attached(AttachedKind::Keyboard), abi::SPICE_INTERFACE_KEYBOARD),
+    (Kind::Attached(AttachedKind::Mouse), abi::SPICE_INTERFACE_MOUSE),
+    (Kind::Attached(AttachedKind::Tablet), abi::SPICE_INTERFACE_TABLET),
     (Kind::Qxl, abi::SPICE_INTERFACE_QXL),
-    (Kind::Playback, abi::SPICE_INTERFACE_PLAYBACK),
-    (Kind::Record, abi::SPICE_INTERFACE_RECORD),
+    (Kind::Attached(AttachedKind::Playback), abi::SPICE_INTERFACE_PLAYBACK),
+    (Kind::Attached(AttachedKind::Record), abi::SPICE_INTERFACE_RECORD),
     (Kind::Migration, abi::SPICE_INTERFACE_MIGRATION),
 ];
 
@@ -67,6 +65,10 @@ pub unsafe extern "C" fn spice_server_add_interface(
             crate::warning!("{NAME}: the instance or its interface is missing");
             return FAILED;
         };
+        if base.type_.is_null() {
+            crate::warning!("{NAME}: the interface names no kind");
+            return FAILED;
+        }
         let Some((kind, expected)) = KINDS.iter().find(|(_, kind)| is_kind(&base, kind)) else {
             crate::warning!("{NAME}: an interface of an unknown kind is ignored");
             return OK;
@@ -109,10 +111,10 @@ pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstan
         let removed = match kind {
             // SAFETY: the caller's promise, and the kind was just looked at.
             Some(Kind::CharDevice) => unsafe { remove_char_device(instance.cast()) },
-            Some(Kind::Input(kind)) => remove_input(kind, instance),
+            // SAFETY: as above.
+            Some(Kind::Attached(kind)) => unsafe { remove_attached(kind, instance) },
             // SAFETY: as above.
             Some(Kind::Qxl) => unsafe { remove_qxl(instance.cast()) },
-            Some(Kind::Playback | Kind::Record) => true,
             Some(Kind::Migration) | None => false,
         };
         if removed {
@@ -223,20 +225,24 @@ unsafe fn add(
             }
             Ok(())
         }
-        Kind::Input(kind) => server.add_input(kind, InputDevice::at(instance.as_ptr())),
+        Kind::Attached(kind) => {
+            server.attach(kind, AttachedDevice::at(instance))?;
+            // SAFETY: the caller's promise about the kind.
+            unsafe { attached::mark(instance, true) };
+            Ok(())
+        }
         Kind::Qxl => {
             // SAFETY: the caller's promise.
             let device =
                 unsafe { QxlDevice::new(instance.cast()) }.map_err(qxl::StartError::from)?;
             server.add_qxl(&device)
         }
-        Kind::Playback | Kind::Record => {
-            crate::info!("sound devices are accepted and not served yet");
-            Ok(())
-        }
         Kind::Migration => {
             // SAFETY: the caller's promise.
-            server.add_migration(unsafe { Migration::from_host(instance.cast()) })
+            server.add_migration(unsafe { Migration::from_host(instance.cast()) })?;
+            // SAFETY: as above.
+            unsafe { attached::mark(instance, true) };
+            Ok(())
         }
     }
 }
@@ -257,9 +263,16 @@ unsafe fn remove_char_device(instance: NonNull<SpiceCharDeviceInstance>) -> bool
     true
 }
 
-fn remove_input(kind: InputKind, instance: NonNull<SpiceBaseInstance>) -> bool {
-    let device = InputDevice::at(instance.as_ptr());
-    handles::all_servers().iter().any(|server| server.remove_input(kind, device))
+/// # Safety
+/// `instance` is of this kind.
+unsafe fn remove_attached(kind: AttachedKind, instance: NonNull<SpiceBaseInstance>) -> bool {
+    let device = AttachedDevice::at(instance);
+    let found = handles::all_servers().iter().any(|server| server.detach(kind, device));
+    if found {
+        // SAFETY: the caller's promise.
+        unsafe { attached::mark(instance, false) };
+    }
+    found
 }
 
 /// # Safety
@@ -267,7 +280,7 @@ fn remove_input(kind: InputKind, instance: NonNull<SpiceBaseInstance>) -> bool {
 unsafe fn remove_qxl(instance: NonNull<abi::QXLInstance>) -> bool {
     // SAFETY: the caller's promise.
     let number = unsafe { instance.as_ref() }.st.addr();
-    let Some(handle) = qxl::lookup(number) else {
+    let Some(handle) = qxl::lookup(number).filter(|handle| handle.device().is(instance)) else {
         return false;
     };
     // A device of a destroyed server was taken out of service then.

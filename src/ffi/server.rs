@@ -53,8 +53,11 @@ pub unsafe extern "C" fn spice_server_init(
 ) -> c_int {
     const NAME: &str = "spice_server_init";
     guard(NAME, FAILED, || {
-        let (Some(server), Some(core)) = (handles::server(NAME, server), NonNull::new(core)) else {
-            crate::warning!("{NAME}: server or core interface is missing");
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let Some(core) = NonNull::new(core) else {
+            crate::warning!("{NAME}: the core interface is missing");
             return FAILED;
         };
         // SAFETY: the caller's promise.
@@ -131,10 +134,12 @@ pub unsafe extern "C" fn spice_server_set_addr(
 ) {
     const NAME: &str = "spice_server_set_addr";
     guard(NAME, (), || {
+        let Some(server) = handles::server(NAME, server) else {
+            return;
+        };
         // SAFETY: the caller's promise.
-        let (Some(server), Some(addr)) = (handles::server(NAME, server), unsafe { text(addr) })
-        else {
-            return crate::warning!("{NAME}: server or address is missing");
+        let Some(addr) = (unsafe { text(addr) }) else {
+            return crate::warning!("{NAME}: the address is missing");
         };
         let mut settings = server.settings.borrow_mut();
         settings.set_address(&String::from_utf8_lossy(addr));

@@ -117,20 +117,26 @@ pub unsafe extern "C" fn spice_server_set_ticket(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_tls(
     server: *mut Server,
-    _port: c_int,
-    _ca_cert_file: *const c_char,
-    _certs_file: *const c_char,
-    _private_key_file: *const c_char,
+    port: c_int,
+    ca_cert_file: *const c_char,
+    certs_file: *const c_char,
+    private_key_file: *const c_char,
     _key_passwd: *const c_char,
     _dh_key_file: *const c_char,
     _ciphersuite: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_set_tls";
     guard(NAME, FAILED, || {
-        if let Some(server) = handles::server(NAME, server) {
-            crate::warning!("{NAME}: TLS is not available");
-            server.settings.borrow_mut().tls_wanted = true;
+        let Some(server) = handles::server(NAME, server) else {
+            return FAILED;
+        };
+        let files = [ca_cert_file, certs_file, private_key_file];
+        if !(1..=0xffff).contains(&port) || files.iter().any(|file| file.is_null()) {
+            crate::warning!("{NAME}: the port or a file is missing");
+            return FAILED;
         }
+        crate::warning!("{NAME}: TLS is not available");
+        server.settings.borrow_mut().tls_wanted = true;
         FAILED
     })
 }
@@ -430,6 +436,7 @@ pub unsafe extern "C" fn spice_server_add_renderer(
         let mut settings = server.settings.borrow_mut();
         // SAFETY: the caller's promise.
         if unsafe { text(name) } != Some(b"sw") || settings.renderers == 2 {
+            crate::warning!("{NAME}: only \"sw\" exists, and two entries are enough");
             return FAILED;
         }
         settings.renderers += 1;

@@ -6,13 +6,13 @@
 //! this room and `ffi` touches a host pointer.
 
 pub mod abi;
+pub mod attached;
 pub mod char_device;
 pub mod clock;
 pub mod core;
 #[cfg(test)]
 pub(crate) mod fake_qxl;
 pub mod guest_memory;
-pub mod inputs;
 pub mod log_sink;
 pub mod memslot;
 pub mod migration;

@@ -346,7 +346,7 @@ impl Thread {
     }
 
     fn accept(&mut self, key: u64) {
-        while self.links.len() < limits::PENDING_LINKS {
+        while self.links.len() < limits::PENDING_LINKS && self.notices.len() < limits::NOTICES {
             let Some((_, listener)) = self.listeners.get(&key) else {
                 return;
             };
@@ -439,6 +439,9 @@ impl Thread {
     fn watch_listeners(&mut self) {
         if self.listen_again.is_some_and(|when| when <= Instant::now()) {
             self.listen_again = None;
+        }
+        if self.notices.len() >= limits::NOTICES {
+            self.listen_again = Some(Instant::now() + ACCEPT_PAUSE);
         }
         let listen = self.listen_again.is_none() && self.links.len() < limits::PENDING_LINKS;
         if listen != self.listening {

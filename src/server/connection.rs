@@ -197,6 +197,7 @@ impl Connection {
                 if after == before {
                     return Ok(());
                 }
+                may_queue(after)?;
                 if self.is_fresh(before, after - before) || after >= limits::GATHERED {
                     endpoint.flush()?;
                 } else {
@@ -208,6 +209,7 @@ impl Connection {
                 if ask {
                     home.io.fetch(self.id);
                 }
+                may_queue(home.crossing.unsent())?;
             }
         }
         Ok(())
@@ -333,6 +335,14 @@ impl Connection {
         }
         true
     }
+}
+
+/// Whether so many bytes may wait for a client.
+fn may_queue(bytes: usize) -> io::Result<()> {
+    if bytes > limits::OUTGOING {
+        return Err(io::Error::other("the client does not read what it is sent"));
+    }
+    Ok(())
 }
 
 impl ThreadHome {

@@ -8,8 +8,8 @@ use super::qxl::{self, QxlHandle, StartError};
 use super::spicevmc::Device;
 use super::start::common_caps;
 use crate::channels::spicevmc::channel_type;
+use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
-use crate::host::inputs::{InputDevice, InputKind};
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
 use crate::link::Offer;
@@ -96,23 +96,23 @@ impl Server {
         (0..=u8::MAX).find(|&id| !devices.iter().any(|d| d.channel == ChannelKey { kind, id }))
     }
 
-    /// Attaches a keyboard, mouse or tablet.
-    pub fn add_input(&self, kind: InputKind, device: InputDevice) -> Result<(), AddError> {
-        let mut inputs = self.inputs.borrow_mut();
-        if inputs.iter().any(|(other, _)| *other == kind) {
+    /// Attaches a keyboard, mouse, tablet or sound device.
+    pub fn attach(&self, kind: AttachedKind, device: AttachedDevice) -> Result<(), AddError> {
+        let mut attached = self.attached.borrow_mut();
+        if !kind.may_be_several() && attached.iter().any(|(other, _)| *other == kind) {
             return Err(AddError::Second);
         }
-        inputs.push((kind, device));
+        attached.push((kind, device));
         Ok(())
     }
 
-    /// Forgets a keyboard, mouse or tablet; its memory may be freed afterwards.
-    /// Returns whether it was attached.
-    pub fn remove_input(&self, kind: InputKind, device: InputDevice) -> bool {
-        let mut inputs = self.inputs.borrow_mut();
-        let before = inputs.len();
-        inputs.retain(|attached| *attached != (kind, device));
-        inputs.len() < before
+    /// Forgets such a device; its memory may be freed afterwards. Returns whether it
+    /// was attached.
+    pub fn detach(&self, kind: AttachedKind, device: AttachedDevice) -> bool {
+        let mut attached = self.attached.borrow_mut();
+        let before = attached.len();
+        attached.retain(|other| *other != (kind, device));
+        attached.len() < before
     }
 
     /// Registers the migration interface.

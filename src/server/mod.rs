@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use connection::{Connection, Role};
+use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
 use events::Events;
 use qxl::QxlHandle;
@@ -38,8 +38,8 @@ use spicevmc::Device;
 use crate::channel::ending::Ending;
 use crate::config::home::HomeKind;
 use crate::guard::guard;
+use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::core::{Core, Timer, Watch};
-use crate::host::inputs::{InputDevice, InputKind};
 use crate::host::migration::Migration;
 use crate::net::io_thread::{ConnectionId, IoThread, Notice};
 use crate::net::policy::SharedPolicy;
@@ -73,7 +73,8 @@ pub struct Server {
     next_device: Cell<DeviceId>,
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
-    inputs: RefCell<Vec<(InputKind, InputDevice)>>,
+    /// Keyboard, mouse, tablet and sound.
+    attached: RefCell<Vec<(AttachedKind, AttachedDevice)>>,
     migration: Cell<Option<Migration>>,
 }
 
@@ -87,7 +88,7 @@ impl Server {
             match connection.handle_writable() {
                 Ok(drained) => {
                     if drained {
-                        Self::handle_drained(&connection);
+                        self.handle_drained(&connection);
                     }
                 }
                 Err(error) => self.doom(&connection, Ending::fault(error)),
@@ -126,15 +127,9 @@ impl Server {
             }
             Notice::Drained(id) => {
                 if let Some(connection) = find(id) {
-                    Self::handle_drained(&connection);
+                    self.handle_drained(&connection);
                 }
             }
-        }
-    }
-
-    fn handle_drained(connection: &Rc<Connection>) {
-        if let Role::Device(device) = &connection.role {
-            Rc::clone(device).wakeup();
         }
     }
 

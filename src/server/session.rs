@@ -212,6 +212,19 @@ impl Server {
         }
     }
 
+    /// A connection's queue has shrunk: what had to wait for that goes on.
+    pub(super) fn handle_drained(self: &Rc<Self>, connection: &Rc<Connection>) {
+        match &connection.role {
+            Role::Main(_) => {
+                if connection.is_held() {
+                    connection.release();
+                    self.pump(connection);
+                }
+            }
+            Role::Device(device) => device.wakeup(),
+        }
+    }
+
     /// Handles the messages that have arrived on a connection, until none is left
     /// or one has to wait.
     pub(super) fn pump(self: &Rc<Self>, connection: &Rc<Connection>) {
@@ -244,6 +257,11 @@ impl Server {
     /// Returns whether the next message may follow.
     fn handle_message(self: &Rc<Self>, connection: &Rc<Connection>, message: Message) -> bool {
         let refused = match &connection.role {
+            Role::Main(_) if connection.queued() >= limits::REPLIES => {
+                // Whoever asks without reading the answers has to wait.
+                connection.hold(message);
+                return false;
+            }
             Role::Main(state) => self.handle_main_message(connection, state, &message).err(),
             Role::Device(device) => match device.handle_message(message) {
                 Outcome::Handled => None,

@@ -164,8 +164,8 @@ impl Device {
         }
     }
 
-    /// The host takes the device away. The client, if any, is returned: it must be
-    /// closed first, while the device may still be called.
+    /// The host takes the device away: from now on it is not called. The client must
+    /// have been closed before, so that the device heard of it.
     pub(super) fn remove(&self) {
         self.stop();
         self.removed.set(true);

@@ -74,7 +74,7 @@ impl Server {
             devices: RefCell::default(),
             next_device: Cell::new(1),
             displays: RefCell::default(),
-            inputs: RefCell::default(),
+            attached: RefCell::default(),
             migration: Cell::default(),
         }
     }
