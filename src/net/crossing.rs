@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
-use crate::channel::outbox::Outbox;
+use crate::channel::outbox::{Loan, Outbox};
 use crate::config::limits;
 
 /// Shared by the two sides of one connection.
@@ -103,13 +103,21 @@ impl Crossing {
         let before = outbox.len();
         let result = work(&mut outbox);
         let added = outbox.len() - before;
-        if added == 0 {
-            return (result, false);
-        }
         // Counted before the I/O thread can fetch and send it.
         self.unsent.fetch_add(added, Ordering::Relaxed);
+        // Also without new bytes: older ones may have been out with a loan when the
+        // I/O thread fetched.
+        let something = !outbox.is_empty();
         drop(outbox);
+        if !something {
+            return (result, false);
+        }
         (result, !self.fetch_asked.swap(true, Ordering::AcqRel))
+    }
+
+    /// Main thread: room to read a device's data into.
+    pub fn lend(&self, body_max: usize) -> Option<Loan> {
+        self.outbox.lock().lend(body_max)
     }
 
     /// I/O thread: moves what is queued to its own end.
@@ -172,6 +180,20 @@ mod tests {
         assert!(!crossing.take().resume);
         let empty = limits::INBOX / 64;
         assert!(crossing.deliver(messages(empty, 0), None).pause, "empty messages count too");
+    }
+
+    #[test]
+    fn bytes_that_were_out_with_a_loan_are_fetched_afterwards() {
+        let crossing = crossing();
+        assert!(crossing.with_outbox(|outbox| outbox.push(101, b"first")).1);
+        let loan = crossing.lend(10).expect("no other loan");
+        let mut theirs = Outbox::new(HeaderForm::Mini, 1024);
+        crossing.fetch(&mut theirs);
+        assert!(theirs.is_empty(), "out with the loan");
+        let ((), ask) = crossing.with_outbox(|outbox| outbox.settle(loan, 101, 0));
+        assert!(ask, "nothing was added, but something waits");
+        crossing.fetch(&mut theirs);
+        assert_eq!(theirs.len(), crossing.unsent());
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Connection {
     pub(super) fn lend(&self, body_max: usize) -> Option<Loan> {
         match &self.home {
             Home::Main(home) => home.endpoint.borrow_mut().as_mut()?.outbox().lend(body_max),
-            Home::Thread(home) => home.crossing.with_outbox(|outbox| outbox.lend(body_max)).0,
+            Home::Thread(home) => home.crossing.lend(body_max),
         }
     }
 
