@@ -9,8 +9,9 @@ use crate::server::Server;
 const OK: c_int = 0;
 const FAILED: c_int = -1;
 
-/// Announces where the VM is going. The host's `migrate_connect_complete` is called
-/// at once, as without clients. -1 without a migration interface.
+/// Announces where the VM is going: host, and at least one port that is not -1. The
+/// host's `migrate_connect_complete` is called at once, as without clients. -1 without
+/// a destination or a migration interface.
 ///
 /// Compat: partial: clients are not moved
 /// Shown by: c-tests/test-devices.c
@@ -20,9 +21,9 @@ const FAILED: c_int = -1;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_connect(
     server: *mut Server,
-    _dest: *const c_char,
-    _port: c_int,
-    _secure_port: c_int,
+    dest: *const c_char,
+    port: c_int,
+    secure_port: c_int,
     _cert_subject: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_migrate_connect";
@@ -30,8 +31,16 @@ pub unsafe extern "C" fn spice_server_migrate_connect(
         let Some(server) = handles::server(NAME, server) else {
             return FAILED;
         };
+        if !server.migrate_connect() {
+            crate::warning!("{NAME}: there is no migration interface");
+            return FAILED;
+        }
+        if dest.is_null() || (port == -1 && secure_port == -1) {
+            crate::warning!("{NAME}: the destination is missing");
+            return FAILED;
+        }
         crate::warning_once!("clients are not moved in a migration yet: they must reconnect");
-        if server.migrate_connect() { OK } else { FAILED }
+        OK
     })
 }
 
