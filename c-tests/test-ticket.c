@@ -206,7 +206,7 @@ static void password_of_61_ends_noauth(void)
 static void lifetime_ends(void)
 {
     struct rig r;
-    open_with(&r, "secret", 1);
+    open_with(&r, "secret", tap_ms(1000) / 1000);
     EXPECT_EQ(try(&r, "secret"), LINK_OK);
     /* whole seconds: it ends between one and two seconds from now */
     int64_t deadline = tap_now() + tap_ms(10000);
@@ -225,7 +225,7 @@ static void lifetime_is_for_connecting_only(void)
 {
     struct rig r;
     struct client c;
-    open_with(&r, "secret", 1);
+    open_with(&r, "secret", tap_ms(1000) / 1000);
     rig_connect(&r, &c);
     EXPECT_EQ(client_link(&c, CH_MAIN, 0, 0, "secret"), LINK_OK);
     struct message m;
