@@ -161,13 +161,16 @@ impl Server {
     }
 
     /// The host's migration has ended. After a success the clients have to look
-    /// for the VM elsewhere.
+    /// for the VM elsewhere. After a failure with clients the host does not wait to be
+    /// told.
     pub fn migrate_end(self: &Rc<Self>, completed: bool) -> bool {
         let Some(migration) = self.migration.get() else {
             return false;
         };
         if completed {
             self.disconnect_clients("the VM has migrated away");
+        }
+        if self.client_count() == 0 {
             migration.end_complete();
         }
         true
