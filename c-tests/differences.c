@@ -36,6 +36,7 @@ static const struct {
     { "devices", "removed_after_destroy", "reaches the server that is gone" },
     { "settings", "invalid_wan_compression", "ends the process" },
     { "badinput", "silent_links_end", "keeps them for ever" },
+    { "badinput", "asks_and_never_reads", "its queue towards a client has no bound" },
     { "badinput", "port_announces_any_length", "allocates what is announced and ends the process" },
     { "badinput", "usbredir_announces_any_length", "the same" },
     { "badinput", "webdav_announces_any_length", "the same" },

@@ -511,6 +511,25 @@ static void full_headers_with_noise(void)
     close_bench(&b);
 }
 
+/* Answers pile up for a client that asks and never reads: it is no longer read,
+ * or cut, before they cost memory. */
+static void asks_and_never_reads(void)
+{
+    enum { N = 400000 };
+    struct bench b;
+    uint8_t *wire = calloc(N, 6);
+    open_bench(&b);
+    for (size_t i = 0; i < N; i++)
+        put16(wire + 6 * i, C_MAIN_ATTACH_CHANNELS);
+    b.rss = tap_usage().rss_kib;
+    (void)client_write_some(&b.main_channel, wire, 6 * (size_t)N, 200);
+    long growth = tap_usage().rss_kib - b.rss;
+    EXPECT_MSG(growth < GROWTH_KIB, "unread answers cost %ld KiB", growth);
+    free(wire);
+    b.rss = tap_usage().rss_kib;
+    close_bench(&b);
+}
+
 static void stale_session_ids(void)
 {
     struct bench b;
@@ -569,6 +588,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(message_log_lines),
     TAP_CASE(noise_on_channels),
     TAP_CASE(full_headers_with_noise),
+    TAP_CASE(asks_and_never_reads),
     TAP_CASE(stale_session_ids),
     TAP_CASE(reset_instead_of_close),
 };
