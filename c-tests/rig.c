@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 void rig_new(struct rig *r)
@@ -79,6 +80,12 @@ void rig_close(struct rig *r)
         EXPECT_EQ(host_watches(), 0);
         EXPECT_EQ(host_timers(), 0);
         struct tap_usage now = tap_usage();
+        /* A thread that was joined stays listed for a moment: the kernel wakes the
+         * joining thread before it takes the ended one off the list. */
+        for (int i = 0; i < 1000 && now.threads > r->before.threads; i++) {
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+            now = tap_usage();
+        }
         now.fds -= r->open_clients;
         if (now.fds != r->before.fds)
             tap_list_fds();
