@@ -1,10 +1,8 @@
 """Starts an unmodified qemu-system-x86_64 on a chosen SPICE server library."""
 
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 from pathlib import Path
 
 from .guest import Guest, make_guest
@@ -75,7 +73,6 @@ class Qemu:
         self.library = library
         self.logs = Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.directory = Path(tempfile.mkdtemp(prefix="spice-e2e-"))
         self.guest = None
         ours, theirs = [], []
         for _ in range(2 if boot else 1):
@@ -156,7 +153,6 @@ class Qemu:
         if self.guest:
             self.guest.close()
         self._stderr.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def mapped_files(pid, part):
