@@ -96,3 +96,7 @@ pub const PING_PERIOD: Duration = Duration::from_secs(15);
 
 /// Longest name or password handed in through the C API (one NUL included).
 pub const API_STRING: usize = 256;
+
+/// A client of a device with flow control that keeps messages waiting for this long
+/// without granting tokens is cut. Upstream's number.
+pub const WAIT_FOR_TOKENS: Duration = Duration::from_secs(30);

@@ -256,7 +256,9 @@ unsafe fn remove_char_device(instance: NonNull<SpiceCharDeviceInstance>) -> bool
         return false;
     };
     handles::forget_device(number);
-    device.host().set_handle(std::ptr::null_mut());
+    if let Some(host) = device.host() {
+        host.set_handle(std::ptr::null_mut());
+    }
     if let Some(server) = device.server() {
         server.remove_char_device(&device);
     }

@@ -73,6 +73,7 @@ impl Server {
             events: Events::default(),
             devices: RefCell::default(),
             next_device: Cell::new(1),
+            timed: RefCell::default(),
             displays: RefCell::default(),
             attached: RefCell::default(),
             migration: Cell::default(),
