@@ -52,18 +52,30 @@ impl IoConnection {
         report
     }
 
-    /// The main thread queued something, or the socket has room.
+    /// The main thread queued something, or the socket has room. While the socket is
+    /// full nothing is fetched: the other side gathers it in few chunks meanwhile.
     pub(super) fn handle_queued(&mut self) -> Report {
-        self.crossing.fetch(self.endpoint.outbox());
-        match self.endpoint.flush() {
-            Ok(sent) => Report { drained: self.crossing.sent(sent), arrived: false },
-            Err(error) => {
-                self.endpoint.silence();
-                let arrived =
-                    self.crossing.deliver(VecDeque::new(), Some(Ending::fault(error))).tell;
-                Report { arrived, drained: false }
+        let mut sent = 0;
+        loop {
+            match self.endpoint.flush() {
+                Ok(count) => sent += count,
+                Err(error) => {
+                    self.endpoint.silence();
+                    let end = Some(Ending::fault(error));
+                    let arrived = self.crossing.deliver(VecDeque::new(), end).tell;
+                    return Report { arrived, drained: false };
+                }
+            }
+            if self.endpoint.outbox().is_empty() {
+                self.crossing.fetch(self.endpoint.outbox());
+            } else {
+                break;
+            }
+            if self.endpoint.outbox().is_empty() {
+                break;
             }
         }
+        Report { drained: self.crossing.sent(sent), arrived: false }
     }
 
     /// The main thread has taken the messages: read on.
