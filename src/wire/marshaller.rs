@@ -152,8 +152,17 @@ impl Marshaller {
 
     /// Fills the pointers in and shows all bytes in order, piece by piece.
     pub fn for_each_piece<'a>(&'a self, mut show: impl FnMut(&'a [Cell<u8>])) {
-        // Parents come before their parts, so offsets are known when they are needed.
-        let mut offset = 0usize;
+        for part in self.in_order() {
+            for chunk in &part.chunks {
+                show(&chunk.bytes[..chunk.used]);
+            }
+        }
+    }
+
+    /// The parts as they follow each other; their pointers are filled in.
+    fn in_order(&self) -> Vec<&Part> {
+        let mut parts = Vec::with_capacity(self.parts.len());
+        let mut offset = 0;
         let mut left = vec![(PartId::ROOT, None)];
         while let Some((name, pointer)) = left.pop() {
             let Ok(index) = self.index(name) else {
@@ -161,18 +170,16 @@ impl Marshaller {
             };
             let part = &self.parts[index];
             if let Some((place, width)) = pointer {
-                let target = if part.size == 0 { 0 } else { offset as u64 };
-                set(place, width, target);
-            }
-            for chunk in &part.chunks {
-                show(&chunk.bytes[..chunk.used]);
+                set(place, width, if part.size == 0 { 0 } else { offset as u64 });
             }
             offset += part.size;
+            parts.push(part);
             left.extend(part.pointers.iter().rev().map(|pointer| {
                 let place = &part.chunks[pointer.chunk].bytes[pointer.at..];
                 (pointer.to, Some((place, pointer.width)))
             }));
         }
+        parts
     }
 
     fn index(&self, part: PartId) -> Result<usize, Refusal> {

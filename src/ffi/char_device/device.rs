@@ -67,15 +67,21 @@ impl Device {
         };
         let parameters =
             Parameters { token_interval: token_interval.into(), self_tokens: self_tokens.into() };
+        let number = Self::keep(server.make_device(host, parameters, kind));
+        host.set_handle(number.cast());
+        number
+    }
+
+    /// Puts a device together and gives its handle.
+    pub(super) fn keep(driver: Rc<Driver<Callbacks>>) -> *mut SpiceCharDeviceState {
         let device = Rc::new(Self {
-            driver: server.make_device(host, parameters, kind),
+            driver,
             pool: Rc::default(),
             number: Cell::new(std::ptr::null_mut()),
             depth: Cell::new(0),
         });
         let number = handles::number_own_device(&device);
         device.number.set(number);
-        host.set_handle(number);
         number.cast()
     }
 

@@ -18,6 +18,8 @@ mod lookup;
 pub mod migration;
 mod pool;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod vmc;
 
 pub(super) use device::Device;
