@@ -401,13 +401,17 @@ fn the_pool_is_bounded_and_emptied_with_the_last_client() {
     let rig = Rig::new(1, 100);
     let size = 300_000;
     let buffers = [(); 4].map(|()| rig.get(0, size));
-    buffers.iter().for_each(|buffer| rig.release(*buffer));
+    for buffer in buffers {
+        rig.release(buffer);
+    }
     let kept = [(); 4].map(|()| rig.get(0, 1));
     // Three, because the limit is tested before one is added.
     assert_eq!(kept[..3], buffers[..3], "oldest first");
     // SAFETY: buffers of ours.
     assert_eq!(unsafe { (*kept[0]).buf_size }, size as u32, "whatever its size");
-    kept.iter().for_each(|buffer| rig.release(*buffer));
+    for buffer in kept {
+        rig.release(buffer);
+    }
     rig.connect(1, 5, 5);
     // SAFETY: the instance is good.
     unsafe { spice_char_device_client_remove(rig.dev, client(1)) };
