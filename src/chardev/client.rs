@@ -112,4 +112,10 @@ impl<M> Window<M> {
         self.client_tokens = self.client_tokens.saturating_add(lot);
         (lot > 0).then_some(lot)
     }
+
+    /// Counts what the client used up as handed back.
+    pub(super) fn take_back(&mut self) {
+        let lot = std::mem::take(&mut self.client_tokens_free);
+        self.client_tokens = self.client_tokens.saturating_add(lot);
+    }
 }

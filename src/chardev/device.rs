@@ -57,6 +57,18 @@ pub enum Action<M, B> {
     Release(B),
 }
 
+impl<M, B> Action<M, B> {
+    /// The client that it is about.
+    fn client(&self) -> Option<ClientKey> {
+        match self {
+            Self::Send(client, _) | Self::GrantTokens(client, _) | Self::RemoveClient(client) => {
+                Some(*client)
+            }
+            Self::SelfTokenFreed | Self::Release(_) => None,
+        }
+    }
+}
+
 /// Bytes to be written now: `buffer[from..to]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write<B> {
@@ -180,7 +192,9 @@ impl<M: Clone, B: Clone> Device<M, B> {
     }
 
     /// Forgets everything under way: buffers go back with their tokens, what
-    /// clients were to get is dropped and counts as if it had been sent.
+    /// clients were to get is dropped and counts as if it had been sent. What clients
+    /// used up counts as handed back, although they are not told: the agent's reset
+    /// is followed by a message that sets their counter.
     pub fn reset(&mut self) {
         self.waiting_for_migration = false;
         while let Some(pending) = self.queue.pop_front() {
@@ -197,13 +211,16 @@ impl<M: Clone, B: Clone> Device<M, B> {
                 window.queue.clear();
                 // Nothing waits any more, so nobody is slow.
                 window.deadline = None;
+                window.take_back();
             }
         }
     }
 
-    /// Drops all buffers and clients without accounting: the device is going.
+    /// Drops all buffers and clients without accounting: the device is going. Of what
+    /// was still to be done outside only the buffers' return is left.
     pub fn destroy(&mut self) {
         self.stop();
+        self.actions.retain(|action| matches!(action, Action::Release(_)));
         self.queued_bytes = 0;
         let current = self.current.take().map(|(pending, _)| pending);
         for pending in self.queue.drain(..).chain(current) {
@@ -239,6 +256,8 @@ impl<M: Clone, B: Clone> Device<M, B> {
     pub fn client_remove(&mut self, key: ClientKey) -> Result<bool, UnknownClient> {
         let at = self.position(key).ok_or(UnknownClient)?;
         self.clients.remove(at);
+        // Its name may soon be another client's.
+        self.actions.retain(|action| action.client() != Some(key));
         let mut kept = VecDeque::with_capacity(self.queue.len());
         for pending in self.queue.drain(..) {
             if pending.origin == Origin::Client(key) {
@@ -404,6 +423,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
         let Ok(accepted @ 1..) = usize::try_from(accepted) else {
             return if self.writing.again() { WriteStep::Again } else { WriteStep::Full };
         };
+        self.active = true;
         // Gone meanwhile: the device was reset from inside its own callback.
         let Some((pending, written)) = &mut self.current else {
             return WriteStep::Again;
@@ -411,7 +431,6 @@ impl<M: Clone, B: Clone> Device<M, B> {
         let accepted = accepted.min(pending.length - *written);
         *written += accepted;
         self.queued_bytes -= accepted;
-        self.active = true;
         if *written == pending.length
             && let Some((pending, _)) = self.current.take()
         {

@@ -128,7 +128,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
             let (buffer, to) = (pending.buffer.clone(), pending.length);
             block.write_size = block.write_size.saturating_add((to - from) as u32);
             if matches!(pending.origin, Origin::Client(_)) {
-                block.write_client_tokens += pending.price;
+                block.write_client_tokens = block.write_client_tokens.saturating_add(pending.price);
             }
             bytes.push(Write { buffer, from, to });
         }

@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::guard::guard;
 use crate::server::Server;
 use crate::server::spicevmc::Device;
 
@@ -55,6 +56,17 @@ pub(super) fn server(entry: &str, pointer: *mut Server) -> Option<Rc<Server>> {
         crate::warning!("{entry}: {pointer:p} is not a server");
     }
     found
+}
+
+/// Guard, check and conversion of the calls on a server: runs `body` with the server
+/// behind `pointer`; `fallback` for a wrong one, and when `body` panics.
+pub(super) fn with_server<T: Copy>(
+    entry: &str,
+    pointer: *mut Server,
+    fallback: T,
+    body: impl FnOnce(&Rc<Server>) -> T,
+) -> T {
+    guard(entry, fallback, || server(entry, pointer).map_or(fallback, |server| body(&server)))
 }
 
 /// Takes a server back: its pointer is no longer good.

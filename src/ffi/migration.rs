@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::handles;
+use super::handles::with_server;
 use crate::guard::guard;
 use crate::server::Server;
 
@@ -27,10 +27,7 @@ pub unsafe extern "C" fn spice_server_migrate_connect(
     _cert_subject: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_migrate_connect";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         if !server.migrate_connect() {
             crate::warning!("{NAME}: there is no migration interface");
             return FAILED;
@@ -91,12 +88,14 @@ pub unsafe extern "C" fn spice_server_migrate_start(_server: *mut Server) -> c_i
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_migrate_end(server: *mut Server, completed: c_int) -> c_int {
     const NAME: &str = "spice_server_migrate_end";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        if server.migrate_end(completed != 0) { OK } else { FAILED }
-    })
+    with_server(
+        NAME,
+        server,
+        FAILED,
+        |server| {
+            if server.migrate_end(completed != 0) { OK } else { FAILED }
+        },
+    )
 }
 
 /// Sends clients to the host named before, the old way. Nothing is named: 0, nothing

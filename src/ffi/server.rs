@@ -8,7 +8,7 @@ use std::rc::Rc;
 use libc::{sockaddr, socklen_t};
 use socket2::Socket;
 
-use super::handles::{self, text};
+use super::handles::{self, text, with_server};
 use crate::guard::guard;
 use crate::host::abi::SpiceCoreInterface;
 use crate::host::core::Core;
@@ -52,10 +52,7 @@ pub unsafe extern "C" fn spice_server_init(
     core: *mut SpiceCoreInterface,
 ) -> c_int {
     const NAME: &str = "spice_server_init";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         let Some(core) = NonNull::new(core) else {
             crate::warning!("{NAME}: the core interface is missing");
             return FAILED;
@@ -106,10 +103,7 @@ pub unsafe extern "C" fn spice_server_destroy(server: *mut Server) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_port(server: *mut Server, port: c_int) -> c_int {
     const NAME: &str = "spice_server_set_port";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         let Ok(port) = u16::try_from(port) else {
             crate::warning!("{NAME}: {port} is not a port");
             return FAILED;
@@ -133,10 +127,7 @@ pub unsafe extern "C" fn spice_server_set_addr(
     flags: c_int,
 ) {
     const NAME: &str = "spice_server_set_addr";
-    guard(NAME, (), || {
-        let Some(server) = handles::server(NAME, server) else {
-            return;
-        };
+    with_server(NAME, server, (), |server| {
         // SAFETY: the caller's promise.
         let Some(addr) = (unsafe { text(addr) }) else {
             return crate::warning!("{NAME}: the address is missing");
@@ -166,10 +157,7 @@ pub unsafe extern "C" fn spice_server_set_listen_socket_fd(
     listen_fd: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_listen_socket_fd";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         server.settings.borrow_mut().listen_fd = Some(listen_fd);
         OK
     })
@@ -188,10 +176,7 @@ pub unsafe extern "C" fn spice_server_set_exit_on_disconnect(
     flag: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_exit_on_disconnect";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         server.settings.borrow_mut().exit_on_disconnect = flag != 0;
         OK
     })
@@ -212,10 +197,7 @@ pub unsafe extern "C" fn spice_server_add_client(
     skip_auth: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_add_client";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         if !sys::is_open(socket) {
             crate::warning!("{NAME}: {socket} is not an open descriptor");
             return FAILED;
@@ -320,11 +302,9 @@ pub unsafe extern "C" fn spice_server_get_peer_info(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_name(server: *mut Server, name: *const c_char) {
     const NAME: &str = "spice_server_set_name";
-    guard(NAME, (), || {
-        if let Some(server) = handles::server(NAME, server) {
-            // SAFETY: the caller's promise.
-            server.settings.borrow_mut().name = unsafe { text(name) }.map(<[u8]>::to_vec);
-        }
+    with_server(NAME, server, (), |server| {
+        // SAFETY: the caller's promise.
+        server.settings.borrow_mut().name = unsafe { text(name) }.map(<[u8]>::to_vec);
     });
 }
 
@@ -338,10 +318,7 @@ pub unsafe extern "C" fn spice_server_set_name(server: *mut Server, name: *const
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_uuid(server: *mut Server, uuid: *const u8) {
     const NAME: &str = "spice_server_set_uuid";
-    guard(NAME, (), || {
-        let Some(server) = handles::server(NAME, server) else {
-            return;
-        };
+    with_server(NAME, server, (), |server| {
         if uuid.is_null() {
             return crate::warning!("{NAME}: no UUID given");
         }
@@ -377,10 +354,8 @@ pub unsafe extern "C" fn spice_server_is_server_mouse(server: *mut Server) -> c_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_vm_start(server: *mut Server) {
     const NAME: &str = "spice_server_vm_start";
-    guard(NAME, (), || {
-        if let Some(server) = handles::server(NAME, server) {
-            server.set_vm_running(true);
-        }
+    with_server(NAME, server, (), |server| {
+        server.set_vm_running(true);
     });
 }
 
@@ -394,9 +369,7 @@ pub unsafe extern "C" fn spice_server_vm_start(server: *mut Server) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_vm_stop(server: *mut Server) {
     const NAME: &str = "spice_server_vm_stop";
-    guard(NAME, (), || {
-        if let Some(server) = handles::server(NAME, server) {
-            server.set_vm_running(false);
-        }
+    with_server(NAME, server, (), |server| {
+        server.set_vm_running(false);
     });
 }

@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, c_char, c_int};
 
-use super::handles::{self, text};
+use super::handles::{self, text, with_server};
 use crate::guard::guard;
 use crate::link::ChannelSecurity;
 use crate::server::Server;
@@ -43,13 +43,14 @@ pub unsafe extern "C" fn spice_server_set_compat_version(
     version: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_compat_version";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
-        if version == COMPAT_VERSION_CURRENT { OK } else { FAILED }
-    })
+    with_server(
+        NAME,
+        server,
+        FAILED,
+        |_| {
+            if version == COMPAT_VERSION_CURRENT { OK } else { FAILED }
+        },
+    )
 }
 
 /// Lets every client in without a password.
@@ -62,10 +63,7 @@ pub unsafe extern "C" fn spice_server_set_compat_version(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_noauth(server: *mut Server) -> c_int {
     const NAME: &str = "spice_server_set_noauth";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         server.set_noauth();
         OK
     })
@@ -89,10 +87,7 @@ pub unsafe extern "C" fn spice_server_set_ticket(
     disconnect_if_connected: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_ticket";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         // SAFETY: the caller's promise.
         let password = unsafe { text(passwd) };
         let (fail, disconnect) = (fail_if_connected != 0, disconnect_if_connected != 0);
@@ -126,10 +121,7 @@ pub unsafe extern "C" fn spice_server_set_tls(
     _ciphersuite: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_set_tls";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         let files = [ca_cert_file, certs_file, private_key_file];
         if !(1..=0xffff).contains(&port) || files.iter().any(|file| file.is_null()) {
             crate::warning!("{NAME}: the port or a file is missing");
@@ -151,11 +143,7 @@ pub unsafe extern "C" fn spice_server_set_tls(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl(server: *mut Server, enabled: c_int) -> c_int {
     const NAME: &str = "spice_server_set_sasl";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
+    with_server(NAME, server, FAILED, |_| {
         if enabled == 0 {
             return OK;
         }
@@ -177,11 +165,7 @@ pub unsafe extern "C" fn spice_server_set_sasl_appname(
     _appname: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_set_sasl_appname";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
+    with_server(NAME, server, FAILED, |_| {
         // QEMU names it always, so this is worth no line in the log.
         FAILED
     })
@@ -202,10 +186,7 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
     security: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_channel_security";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         let security = ChannelSecurity::from_bits_truncate(security as u32);
         // SAFETY: the caller's promise.
         let kind = match unsafe { text(channel) } {
@@ -237,10 +218,7 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
     compression: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_image_compression";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         if !(1..=IMAGE_COMPRESSION_LZ4).contains(&compression) {
             crate::warning!("{NAME}: there is no compression {compression}");
             return FAILED;
@@ -260,12 +238,7 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_get_image_compression(server: *mut Server) -> c_int {
     const NAME: &str = "spice_server_get_image_compression";
-    guard(NAME, 0, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return 0;
-        };
-        server.settings.borrow().image_compression
-    })
+    with_server(NAME, server, 0, |server| server.settings.borrow().image_compression)
 }
 
 /// Sets when JPEG is used: 1 automatic, 2 always, 3 never. Others are -1,
@@ -282,11 +255,7 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
     compression: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_jpeg_compression";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
+    with_server(NAME, server, FAILED, |_| {
         if (1..=3).contains(&compression) {
             return OK;
         }
@@ -309,11 +278,7 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
     compression: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_zlib_glz_compression";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
+    with_server(NAME, server, FAILED, |_| {
         if (1..=3).contains(&compression) {
             return OK;
         }
@@ -335,10 +300,7 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
     value: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_streaming_video";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         if !(1..=3).contains(&value) {
             crate::warning!("{NAME}: there is no choice {value}");
             return FAILED;
@@ -362,10 +324,7 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(
     video_codecs: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_set_video_codecs";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         // SAFETY: the caller's promise.
         let Some(usable) = unsafe { text(video_codecs) }.and_then(usable_codecs) else {
             crate::warning!("{NAME}: no usable codec, nothing changed");
@@ -429,10 +388,7 @@ pub unsafe extern "C" fn spice_server_add_renderer(
     name: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_add_renderer";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
+    with_server(NAME, server, FAILED, |server| {
         let mut settings = server.settings.borrow_mut();
         // SAFETY: the caller's promise.
         if unsafe { text(name) } != Some(b"sw") || settings.renderers == 2 {
@@ -457,13 +413,7 @@ pub unsafe extern "C" fn spice_server_set_playback_compression(
     _enable: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_playback_compression";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
-        OK
-    })
+    with_server(NAME, server, FAILED, |_| OK)
 }
 
 /// Whether the agent may move the pointer.
@@ -479,13 +429,7 @@ pub unsafe extern "C" fn spice_server_set_agent_mouse(
     _enable: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_agent_mouse";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
-        OK
-    })
+    with_server(NAME, server, FAILED, |_| OK)
 }
 
 /// Whether the clipboard is shared.
@@ -501,13 +445,7 @@ pub unsafe extern "C" fn spice_server_set_agent_copypaste(
     _enable: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_agent_copypaste";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
-        OK
-    })
+    with_server(NAME, server, FAILED, |_| OK)
 }
 
 /// Whether clients may send files.
@@ -523,11 +461,5 @@ pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
     _enable: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_agent_file_xfer";
-    guard(NAME, FAILED, || {
-        let Some(server) = handles::server(NAME, server) else {
-            return FAILED;
-        };
-        let _ = server;
-        OK
-    })
+    with_server(NAME, server, FAILED, |_| OK)
 }
