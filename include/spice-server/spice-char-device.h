@@ -215,8 +215,9 @@ void spice_char_device_state_reset_dev_instance(SpiceCharDeviceState *dev,
                                                 SpiceCharDeviceInstance *sin);
 
 /**
- * Ends a device. What it queued is dropped, messages are unreferenced, its clients
- * are forgotten without a callback, and the instance's `st` becomes NULL.
+ * Ends a device. What it queued is dropped, messages are unreferenced, and its clients
+ * are forgotten without a callback. The instance is not touched, and may be gone
+ * already; what is left in its `st` is refused from now on.
  *
  * Buffers that the caller has not added or released yet stay the caller's; they are
  * freed by spice_char_device_write_buffer_release() with a NULL device.
@@ -390,8 +391,8 @@ void spice_char_device_write_buffer_add(SpiceCharDeviceState *dev,
  * Gives a buffer back without writing it. Its token is given back, too, which may
  * call send_tokens_to_client() or on_free_self_token().
  *
- * With a NULL device the buffer is only freed, which is how buffers go that outlived
- * their device. With `refs` above 1 the buffer stays, with one reference less.
+ * With a NULL device the buffer is freed without a token, logged, which is how buffers
+ * go that outlived their device. With `refs` above 1 the buffer stays, with one reference less.
  *
  * Detected, refused and logged: a buffer that is not this device's, that was added or
  * released already, or NULL.
@@ -481,8 +482,8 @@ struct SpiceMarshaller *spice_marshaller_new(void);
 
 /**
  * Ends a message with all its parts: their pointers, and every pointer into the
- * message, are no longer good. A part, or what is no marshaller, is refused and
- * logged.
+ * message, are no longer good. A part, and what is no marshaller, is refused and
+ * logged; so is a second time.
  */
 void spice_marshaller_destroy(struct SpiceMarshaller *m);
 
@@ -549,7 +550,7 @@ size_t spice_marshaller_get_total_size(struct SpiceMarshaller *m);
  * @param free_res receives 1 when the caller has to free() the result, 0 when the
  *   result lies in the message and is good until that is changed, reset or destroyed
  * @return NULL when there is nothing to return: no byte after `skip`, or, logged, a
- *   wrong argument; `len` and `free_res` are then 0
+ *   wrong argument or no memory; `len` and `free_res` are then 0
  */
 uint8_t *spice_marshaller_linearize(struct SpiceMarshaller *m,
                                     size_t skip,
@@ -563,7 +564,8 @@ uint8_t *spice_marshaller_linearize(struct SpiceMarshaller *m,
  * @return the part, good until the message is reset or destroyed. It comes after all
  *   of `m`'s own bytes and after the parts that were made before it. The pointer
  *   becomes the part's offset from the beginning of the message, or 0 if the part
- *   stays empty. NULL, logged, for what is no marshaller.
+ *   stays empty. NULL, logged, for what is no marshaller, when the message would
+ *   become too large, and after a million parts.
  */
 struct SpiceMarshaller *spice_marshaller_get_ptr_submarshaller(struct SpiceMarshaller *m,
                                                                int is_64bit);
