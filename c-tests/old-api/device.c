@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _GNU_SOURCE
 #include "device.h"
+#include "clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,8 +43,11 @@ static void note(struct old *d, const char *fmt, ...)
     if (d->trace_len)
         d->trace[d->trace_len++] = ' ';
     va_start(ap, fmt);
-    d->trace_len += (size_t)vsnprintf(d->trace + d->trace_len, 90, fmt, ap);
+    int n = vsnprintf(d->trace + d->trace_len, 90, fmt, ap);
     va_end(ap);
+    if (n >= 90)
+        FAIL("a call of %d characters is too long for the trace", n);
+    d->trace_len += (size_t)n;
 }
 
 void old_expect_trace(struct old *d, const char *want, const char *file, int line)
@@ -60,6 +64,18 @@ void old_expect_log(int lines, const char *file, int line)
     if (got != lines)
         tap_fail(file, line, "%d log lines, expected %d", got, lines);
     tap_log_mark();
+}
+
+bool old_at_rest(struct old *d)
+{
+    int calls = 0, now = 0;
+    for (int i = 0; i < AT_COUNT; i++)
+        calls += d->calls[i];
+    clock_skip_ms(60000);
+    host_turn(0);
+    for (int i = 0; i < AT_COUNT; i++)
+        now += d->calls[i];
+    return now == calls && host_armed_timers() == 0;
 }
 
 static void enter(struct old *d, enum old_at at, const char *where)

@@ -105,6 +105,10 @@ void old_say_wake(struct old *d, const char *text);
 /** The device takes `n` more bytes; the library is woken. */
 void old_accept(struct old *d, int64_t n);
 
+/** Whether time is without effect: a minute passes, no callback comes, and then no
+ *  timer runs. (The library has one timer for all; one that was put off may fire.) */
+bool old_at_rest(struct old *d);
+
 void old_expect_trace(struct old *d, const char *want, const char *file, int line);
 #define EXPECT_TRACE(d, want) old_expect_trace(d, want, __FILE__, __LINE__)
 

@@ -131,7 +131,7 @@ static void retry_after_100_ms(uint32_t minor, spice_char_device_flags flags)
     clock_skip_ms(100);
     host_turn(0);
     EXPECT_TRACE(&d, "w2=2");
-    EXPECT_EQ(host_armed_timers(), 0);
+    EXPECT(old_at_rest(&d));
     EXPECT(clock_calls() > 0);
     old_close(&d);
 }
@@ -189,7 +189,7 @@ static void stop_cancels_the_retry(void)
     EXPECT(old_put(&d, 1, "ab"));
     EXPECT_EQ(host_armed_timers(), 1);
     spice_char_device_stop(d.st);
-    EXPECT_EQ(host_armed_timers(), 0);
+    EXPECT(old_at_rest(&d));
     EXPECT_TRACE(&d, "w2=0");
     d.accept = OLD_UNLIMITED;
     spice_char_device_start(d.st);
@@ -208,9 +208,9 @@ static void rebinding_drops_the_retry(void)
     EXPECT_EQ(host_armed_timers(), 1);
     d.sif.flags = SPICE_CHAR_DEVICE_NOTIFY_WRITABLE;
     spice_char_device_state_reset_dev_instance(d.st, &d.sin);
-    EXPECT_EQ(host_armed_timers(), 0);
+    EXPECT(old_at_rest(&d));
     spice_char_device_wakeup(d.st);
-    EXPECT_EQ(host_armed_timers(), 0);
+    EXPECT(old_at_rest(&d));
     EXPECT_TRACE(&d, "w2=0 w2=0");
     old_close(&d);
 }
@@ -399,7 +399,7 @@ static void stop_inside_write_ends_the_loop(void)
     d.hook = stop_inside_write;
     spice_char_device_start(d.st);
     EXPECT_TRACE(&d, "w3=2");
-    EXPECT_EQ(host_armed_timers(), 0);
+    EXPECT(old_at_rest(&d));
     d.hook = NULL;
     spice_char_device_start(d.st);
     EXPECT_TRACE(&d, "w1=1 w3=2 w1=1");
