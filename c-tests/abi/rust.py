@@ -132,7 +132,8 @@ def c_function(result, parameters, names):
 
 
 def rust_type(text):
-    text = " ".join(text.split())
+    # rustfmt breaks long types and puts a comma after their last part.
+    text = re.sub(r"(?<=[(<]) | ?,? (?=[)>])", "", " ".join(text.split())).removesuffix(",")
     if match := re.fullmatch(r"Option<(.*)>", text):
         return rust_type(match[1])
     if match := re.fullmatch(r'(?:unsafe )?extern "C" fn\((.*?)\)(?: -> (.*))?', text):

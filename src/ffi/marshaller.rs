@@ -31,7 +31,7 @@ pub struct SpiceMarshaller {
 ///
 /// Main thread, as all functions on marshallers.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c, c-tests/old-api/test-migration.c
 #[unsafe(no_mangle)]
 pub extern "C" fn spice_marshaller_new() -> *mut SpiceMarshaller {
     guard("spice_marshaller_new", std::ptr::null_mut(), || {
@@ -50,7 +50,7 @@ pub extern "C" fn spice_marshaller_new() -> *mut SpiceMarshaller {
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c, c-tests/old-api/test-migration.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_destroy(m: *mut SpiceMarshaller) {
     const NAME: &str = "spice_marshaller_destroy";
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn spice_marshaller_destroy(m: *mut SpiceMarshaller) {
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_reset(m: *mut SpiceMarshaller) {
     const NAME: &str = "spice_marshaller_reset";
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn spice_marshaller_reset(m: *mut SpiceMarshaller) {
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_add_uint8(m: *mut SpiceMarshaller, v: u8) -> *mut c_void {
     add("spice_marshaller_add_uint8", m, &v.to_le_bytes()).cast()
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn spice_marshaller_add_uint8(m: *mut SpiceMarshaller, v: 
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_add_uint16(
     m: *mut SpiceMarshaller,
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn spice_marshaller_add_uint16(
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c, c-tests/old-api/test-migration.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_add_uint32(
     m: *mut SpiceMarshaller,
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn spice_marshaller_add_uint32(
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c, c-tests/old-api/test-migration.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_add_uint64(
     m: *mut SpiceMarshaller,
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn spice_marshaller_add_uint64(
 /// # Safety
 /// `data` is NULL or points to `size` bytes.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_add(
     m: *mut SpiceMarshaller,
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn spice_marshaller_add(
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_reserve_space(
     m: *mut SpiceMarshaller,
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn spice_marshaller_reserve_space(
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c, c-tests/old-api/test-migration.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_get_total_size(m: *mut SpiceMarshaller) -> usize {
     const NAME: &str = "spice_marshaller_get_total_size";
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn spice_marshaller_get_total_size(m: *mut SpiceMarshaller
 /// # Safety
 /// `len` and `free_res` are NULL, which is refused, or may be written to.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c, c-tests/old-api/test-migration.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_linearize(
     m: *mut SpiceMarshaller,
@@ -248,7 +248,7 @@ pub unsafe extern "C" fn spice_marshaller_linearize(
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-marshaller.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_marshaller_get_ptr_submarshaller(
     m: *mut SpiceMarshaller,

@@ -26,7 +26,7 @@ use crate::guard::guard;
 /// # Safety
 /// None: neither pointer is followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-buffers.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_write_buffer_get(
     dev: *mut SpiceCharDeviceState,
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn spice_char_device_write_buffer_get(
 /// # Safety
 /// None: `dev` is looked up, not followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-buffers.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_write_buffer_get_server_no_token(
     dev: *mut SpiceCharDeviceState,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn spice_char_device_write_buffer_get_server_no_token(
 /// # Safety
 /// The instance of the device is good.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-buffers.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_write_buffer_add(
     dev: *mut SpiceCharDeviceState,
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn spice_char_device_write_buffer_add(
 /// # Safety
 /// None: the buffer is looked up before it is followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-buffers.c, c-tests/old-api/test-life.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_write_buffer_release(
     dev: *mut SpiceCharDeviceState,

@@ -32,7 +32,7 @@ const NO: c_int = 0;
 /// # Safety
 /// The instance of the device is good.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-life.c, c-tests/old-api/test-migration.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_client_add(
     dev: *mut SpiceCharDeviceState,
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn spice_char_device_client_add(
 /// # Safety
 /// The instance of the device is good.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-misuse.c, c-tests/old-api/test-vmc.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_client_remove(
     dev: *mut SpiceCharDeviceState,
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn spice_char_device_client_remove(
 /// # Safety
 /// None: neither pointer is followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-read.c, c-tests/old-api/test-buffers.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_client_exists(
     dev: *mut SpiceCharDeviceState,
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn spice_char_device_client_exists(
 /// # Safety
 /// The instance of the device is good.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-read.c, c-tests/old-api/test-hosts.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_send_to_client_tokens_add(
     dev: *mut SpiceCharDeviceState,
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn spice_char_device_send_to_client_tokens_add(
 /// # Safety
 /// The instance of the device is good.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-read.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_send_to_client_tokens_set(
     dev: *mut SpiceCharDeviceState,

@@ -21,7 +21,7 @@ use crate::server::Server;
 /// # Safety
 /// As for spice_char_device_state_create().
 ///
-/// Shown by: c-tests/test-old-vmc.c
+/// Shown by: c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_char_device_state_create(
     server: *mut Server,
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn spice_server_char_device_state_create(
 /// # Safety
 /// `message` is NULL or points to `size` bytes.
 ///
-/// Shown by: c-tests/test-old-vmc.c
+/// Shown by: c-tests/old-api/test-migration.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_char_device_state_restore(
     dev: *mut SpiceCharDeviceState,
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn spice_server_char_device_state_restore(
 /// # Safety
 /// As for spicevmc_device_connect().
 ///
-/// Shown by: c-tests/test-old-vmc.c
+/// Shown by: c-tests/old-api/test-vmc.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_spicevmc_device_connect(
     server: *mut Server,
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn spice_server_spicevmc_device_connect(
 /// # Safety
 /// As for spicevmc_device_disconnect().
 ///
-/// Shown by: c-tests/test-old-vmc.c
+/// Shown by: c-tests/old-api/test-vmc.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_spicevmc_device_disconnect(
     server: *mut Server,

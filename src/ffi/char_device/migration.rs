@@ -22,7 +22,7 @@ use crate::guard::guard;
 /// # Safety
 /// None: both pointers are looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-migration.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_state_migrate_data_marshall(
     dev: *mut SpiceCharDeviceState,
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn spice_char_device_state_migrate_data_marshall(
 /// # Safety
 /// None: the pointer is looked up.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-migration.c, c-tests/old-api/test-marshaller.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_state_migrate_data_marshall_empty(
     m: *mut SpiceMarshaller,
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn spice_char_device_state_migrate_data_marshall_empty(
 /// # Safety
 /// As said above.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-migration.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_state_restore(
     dev: *mut SpiceCharDeviceState,

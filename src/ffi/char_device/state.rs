@@ -34,7 +34,7 @@ use crate::host::abi::SpiceCharDeviceInstance;
 /// # Safety
 /// As said above for `sin`; `cbs` is NULL or a table of functions of these types.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-misuse.c, c-tests/old-api/device.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_state_create(
     sin: *mut SpiceCharDeviceInstance,
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn spice_char_device_state_create(
 /// # Safety
 /// `sin` is NULL or an instance as for spice_char_device_state_create().
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-life.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_state_reset_dev_instance(
     dev: *mut SpiceCharDeviceState,
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn spice_char_device_state_reset_dev_instance(
 /// # Safety
 /// None: `dev` is looked up, not followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-life.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_state_destroy(dev: *mut SpiceCharDeviceState) {
     const NAME: &str = "spice_char_device_state_destroy";
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn spice_char_device_state_destroy(dev: *mut SpiceCharDevi
 /// # Safety
 /// None: `dev` is looked up, not followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-misuse.c, c-tests/old-api/test-vmc.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_state_opaque_get(
     dev: *mut SpiceCharDeviceState,
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn spice_char_device_state_opaque_get(
 /// # Safety
 /// None: `dev` is looked up, not followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-life.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_reset(dev: *mut SpiceCharDeviceState) {
     const NAME: &str = "spice_char_device_reset";
@@ -161,7 +161,7 @@ pub unsafe extern "C" fn spice_char_device_reset(dev: *mut SpiceCharDeviceState)
 /// # Safety
 /// The instance of the device is good.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-life.c, c-tests/old-api/test-buffers.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_start(dev: *mut SpiceCharDeviceState) {
     const NAME: &str = "spice_char_device_start";
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn spice_char_device_start(dev: *mut SpiceCharDeviceState)
 /// # Safety
 /// None: `dev` is looked up, not followed.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-life.c, c-tests/old-api/test-misuse.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_stop(dev: *mut SpiceCharDeviceState) {
     const NAME: &str = "spice_char_device_stop";
@@ -201,7 +201,7 @@ pub unsafe extern "C" fn spice_char_device_stop(dev: *mut SpiceCharDeviceState) 
 /// # Safety
 /// The instance of the device is good.
 ///
-/// Shown by: c-tests/test-old-api.c
+/// Shown by: c-tests/old-api/test-life.c, c-tests/old-api/test-hosts.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_wakeup(dev: *mut SpiceCharDeviceState) {
     const NAME: &str = "spice_char_device_wakeup";

@@ -25,7 +25,7 @@ use crate::host::abi::SpiceCharDeviceInstance;
 /// # Safety
 /// As said above for `sin`.
 ///
-/// Shown by: c-tests/test-old-vmc.c
+/// Shown by: c-tests/old-api/test-vmc.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spicevmc_device_connect(
     sin: *mut SpiceCharDeviceInstance,
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn spicevmc_device_connect(
 /// # Safety
 /// `char_device` is NULL or a char-device instance.
 ///
-/// Shown by: c-tests/test-old-vmc.c
+/// Shown by: c-tests/old-api/test-vmc.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spicevmc_device_disconnect(char_device: *mut SpiceCharDeviceInstance) {
     const NAME: &str = "spicevmc_device_disconnect";
