@@ -73,6 +73,8 @@ pub struct Driver<K: Kind> {
 pub(super) trait Timed {
     /// The deadline has come.
     fn handle_timeout(&self, now: Instant);
+    /// The server ends: the host's device is not called any more.
+    fn retire(&self);
 }
 
 impl<K: Kind> Driver<K> {
@@ -407,6 +409,11 @@ impl<K: Kind> Driver<K> {
 }
 
 impl<K: Kind> Timed for Driver<K> {
+    fn retire(&self) {
+        self.stop();
+        self.rebind(None);
+    }
+
     fn handle_timeout(&self, now: Instant) {
         self.armed.set(None);
         self.core.borrow_mut().handle_timeout(now);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::Server;
 use super::deadlines::DeviceId;
-use super::driver::Timed;
+use super::driver::{Driver, Kind, Timed};
 use super::qxl::{self, QxlHandle, StartError};
 use super::spicevmc::Device;
 use super::start::common_caps;
 use crate::channels::spicevmc::channel_type;
+use crate::chardev::Parameters;
 use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
@@ -57,6 +58,16 @@ impl Server {
             );
             return None;
         };
+        self.add_spicevmc(host, kind, port_name)
+    }
+
+    /// Gives a char device a channel of this type. `None` when no id is left.
+    pub fn add_spicevmc(
+        self: &Rc<Self>,
+        host: CharDevice,
+        kind: u8,
+        port_name: Option<Vec<u8>>,
+    ) -> Option<Rc<Device>> {
         let Some(id) = self.free_channel_id(kind) else {
             crate::warning!("no channel id is left for another device of channel type {kind}");
             return None;
@@ -92,6 +103,20 @@ impl Server {
         device.remove();
         self.devices.borrow_mut().retain(|other| !Rc::ptr_eq(other, device));
         self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));
+    }
+
+    /// Makes a device without a channel of ours: what becomes of its data, and whether
+    /// it runs, is decided by its maker, as long as the server lives.
+    pub fn make_device<K: Kind + 'static>(
+        self: &Rc<Self>,
+        host: CharDevice,
+        parameters: Parameters,
+        kind: K,
+    ) -> Rc<Driver<K>> {
+        let id = self.new_device_id();
+        let device = Rc::new(Driver::new(id, Rc::downgrade(self), host, parameters, kind));
+        self.watch_deadlines(id, Rc::downgrade(&device) as Weak<dyn Timed>);
+        device
     }
 
     /// A name for another device.

@@ -223,6 +223,11 @@ impl Server {
         self.devices.borrow().iter().find(|device| device.channel() == channel).cloned()
     }
 
+    /// Whether init has succeeded.
+    pub fn is_initialised(&self) -> bool {
+        self.core.get().is_some()
+    }
+
     /// Clients connected now.
     pub fn client_count(&self) -> usize {
         self.clients.borrow().len()
