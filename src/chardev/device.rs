@@ -142,6 +142,8 @@ pub struct Device<M, B> {
     pub(super) queue: VecDeque<Pending<B>>,
     /// The buffer being written, and how much of it is.
     pub(super) current: Option<(Pending<B>, usize)>,
+    /// The device is inside the write of `current`.
+    offered: bool,
     /// Bytes in `queue` and the rest of `current`.
     pub(super) queued_bytes: usize,
     writing: Passes,
@@ -161,6 +163,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
             clients: Vec::new(),
             queue: VecDeque::new(),
             current: None,
+            offered: false,
             queued_bytes: 0,
             writing: Passes::Idle,
             reading: Passes::Idle,
@@ -201,6 +204,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
             self.queued_bytes -= pending.length;
             self.done_with(pending);
         }
+        self.offered = false;
         if let Some((pending, written)) = self.current.take() {
             self.queued_bytes -= pending.length - written;
             self.done_with(pending);
@@ -414,6 +418,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
             self.current = self.queue.pop_front().map(|pending| (pending, 0));
         }
         let (pending, written) = self.current.as_ref()?;
+        self.offered = true;
         Some(Write { buffer: pending.buffer.clone(), from: *written, to: pending.length })
     }
 
@@ -424,10 +429,12 @@ impl<M: Clone, B: Clone> Device<M, B> {
             return if self.writing.again() { WriteStep::Again } else { WriteStep::Full };
         };
         self.active = true;
-        // Gone meanwhile: the device was reset from inside its own callback.
-        let Some((pending, written)) = &mut self.current else {
+        let Some((pending, written)) = self.current.as_mut().filter(|_| self.offered) else {
+            // Gone meanwhile: the device was reset from inside its own callback. What
+            // is current now, if anything, is not what it took.
             return WriteStep::Again;
         };
+        self.offered = false;
         let accepted = accepted.min(pending.length - *written);
         *written += accepted;
         self.queued_bytes -= accepted;

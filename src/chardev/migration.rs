@@ -172,7 +172,9 @@ impl<M: Clone, B: Clone> Device<M, B> {
         let free = free_tokens(client, block)?;
         if let Some(window) = &mut client.window {
             window.client_tokens = block.client_tokens.into();
-            window.client_tokens_free = free;
+            // A price without bytes has nothing left that it could be paid for.
+            let unused = if length == 0 { block.write_client_tokens } else { 0 };
+            window.client_tokens_free = free + u64::from(unused);
             window.send_tokens = block.send_tokens.into();
         }
         if let Some((buffer, length @ 1..)) = data {

@@ -3,6 +3,9 @@
 //! Runs under the host's serialisation. The machine is never borrowed while the
 //! host or a `Kind` is called: both may come back into the driver.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
@@ -67,6 +70,8 @@ pub struct Driver<K: Kind> {
     retry_at: Cell<Option<Instant>>,
     /// What the server's timer is set to.
     armed: Cell<Option<Instant>>,
+    /// A step panicked.
+    broken: Cell<bool>,
 }
 
 /// What the server's timer calls.
@@ -95,6 +100,7 @@ impl<K: Kind> Driver<K> {
             kind,
             retry_at: Cell::new(None),
             armed: Cell::new(None),
+            broken: Cell::new(false),
         }
     }
 
@@ -124,8 +130,11 @@ impl<K: Kind> Driver<K> {
 
     // --- life ---
 
-    /// Lets data flow.
+    /// Lets data flow, unless the device is broken.
     pub fn start(&self) {
+        if self.broken.get() {
+            return;
+        }
         self.core.borrow_mut().start();
         self.contained(|| while self.write_out() > 0 || self.read_in() {});
     }
@@ -171,6 +180,7 @@ impl<K: Kind> Driver<K> {
             true
         });
         if !sound {
+            self.broken.set(true);
             self.stop();
             self.kind.broken();
         }
@@ -364,7 +374,7 @@ impl<K: Kind> Driver<K> {
 
     /// Does what the machine wants done outside, and sees to its deadlines.
     fn act(&self) {
-        self.run_actions();
+        self.contained(|| self.run_actions());
         self.arm();
     }
 

@@ -144,6 +144,31 @@ fn restored_bytes_cost_what_they_cost_on_the_other_host() {
 }
 
 #[test]
+fn a_price_without_bytes_is_handed_back() {
+    let block =
+        Block { connected: true, client_tokens: 6, write_client_tokens: 3, ..Block::default() };
+    let mut device = waiting(window(5, 10, 0), 0);
+    device.restore(&block, None).expect("a good block");
+    add_of(&mut device, 1, "a");
+    rest(&mut device);
+    assert_eq!(actions(&mut device), [Action::Release("a"), Action::GrantTokens(1, 5)]);
+}
+
+#[test]
+fn a_restore_from_inside_a_write_starts_at_the_first_byte() {
+    let block = Block { connected: true, write_size: 4, ..Block::default() };
+    let mut device = running(0, 1);
+    add_free(&mut device, "old");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("old"));
+    device.reset();
+    device.client_add(1, None, true).expect("a new client");
+    device.restore(&block, Some(("rest", 4))).expect("a good block");
+    assert_eq!(device.handle_written(3), WriteStep::Again);
+    assert_eq!(offered(&mut device), Some("rest"));
+}
+
+#[test]
 fn blocks_that_do_not_fit_are_refused_and_change_nothing() {
     let good = Block { connected: true, client_tokens: 10, write_size: 1, ..Block::default() };
     let data = Some(("a", 1));
