@@ -128,6 +128,7 @@ pub enum TokenRefusal {
 /// The state of one device. `M` is a message to clients, shared by cloning; `B` a
 /// handle of a buffer with bytes for the device.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own, not a mode")]
 pub struct Device<M, B> {
     parameters: Parameters,
     running: bool,

@@ -23,6 +23,9 @@ pub struct Block {
     pub write_data: u32,
 }
 
+/// Bytes that move along with a block, oldest first.
+pub type Moving<B> = Vec<Write<B>>;
+
 /// Why a block is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
@@ -111,7 +114,7 @@ impl Block {
 impl<M: Clone, B: Clone> Device<M, B> {
     /// The block for the other host, with `write_data` left 0, and the bytes that
     /// go along, oldest first.
-    pub fn migrate_out(&self) -> Result<(Block, Vec<Write<B>>), MigrateRefusal> {
+    pub fn migrate_out(&self) -> Result<(Block, Moving<B>), MigrateRefusal> {
         let [client] = &self.clients[..] else {
             return Err(MigrateRefusal::Clients(self.clients.len()));
         };

@@ -18,4 +18,4 @@ pub use device::{
     Action, AddRefusal, Device, Origin, Parameters, Pending, ReadStep, TokenRefusal, UnknownClient,
     Write, WriteStep,
 };
-pub use migration::{Block, BlockError, MigrateRefusal, RestoreRefusal};
+pub use migration::{Block, BlockError, MigrateRefusal, Moving, RestoreRefusal};

@@ -13,8 +13,8 @@ use std::time::Instant;
 use super::Server;
 use super::deadlines::{DeviceId, Due};
 use crate::chardev::{
-    self, Action, AddRefusal, Block, ClientKey, FlowControl, MigrateRefusal, Origin, Parameters,
-    Pending, ReadStep, RestoreRefusal, TokenRefusal, UnknownClient, Write, WriteStep,
+    self, Action, AddRefusal, Block, ClientKey, FlowControl, MigrateRefusal, Moving, Origin,
+    Parameters, Pending, ReadStep, RestoreRefusal, TokenRefusal, UnknownClient, Write, WriteStep,
 };
 use crate::config::limits;
 use crate::guard::guard;
@@ -290,10 +290,7 @@ impl<K: Kind> Driver<K> {
         }
         self.retry_at.set(None);
         let mut total = 0;
-        loop {
-            let Some(host) = self.host.get() else {
-                break;
-            };
+        while let Some(host) = self.host.get() {
             let Some(Write { buffer, from, to }) = self.core.borrow_mut().poll_write() else {
                 break;
             };
@@ -350,7 +347,7 @@ impl<K: Kind> Driver<K> {
     // --- migration ---
 
     /// What moves to another host.
-    pub fn migrate_out(&self) -> Result<(Block, Vec<Write<K::Buffer>>), MigrateRefusal> {
+    pub fn migrate_out(&self) -> Result<(Block, Moving<K::Buffer>), MigrateRefusal> {
         self.core.borrow().migrate_out()
     }
 
