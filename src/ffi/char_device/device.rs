@@ -155,6 +155,9 @@ impl Device {
 
     pub(super) fn client_remove(&self, entry: &str, client: NonNull<RedClient>) {
         let client = callbacks::key_of(client);
+        if self.client_exists(client) {
+            self.pool.forget_client(client);
+        }
         told(entry, self.inside(|driver| driver.client_remove(client)));
         if self.driver.client_count() == 0 {
             self.pool.empty();
@@ -227,9 +230,7 @@ impl Device {
             return crate::warning!("{entry}: the buffer was added or released already");
         }
         let origin = brought.origin;
-        if let Origin::Client(client) = origin
-            && !self.client_exists(client)
-        {
+        if origin == Origin::Nobody {
             crate::warning!("{entry}: the client has left, its bytes are dropped");
             return brought.give_back();
         }
@@ -255,15 +256,8 @@ impl Device {
         }
     }
 
-    /// A client that has left gets none.
     fn give_token_back(&self, entry: &str, origin: Origin) {
-        let known = match origin {
-            Origin::Client(client) => self.client_exists(client),
-            _ => true,
-        };
-        if known {
-            told(entry, self.inside(|driver| driver.release(origin, pool::PRICE)));
-        }
+        told(entry, self.inside(|driver| driver.release(origin, pool::PRICE)));
     }
 
     // --- migration ---

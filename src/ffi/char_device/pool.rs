@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use parking_lot::Mutex;
 
 use super::layout::{RedClient, SpiceCharDeviceLink, SpiceCharDeviceWriteBuffer};
-use crate::chardev::Origin;
+use crate::chardev::{ClientKey, Origin};
 use crate::config::limits;
 use crate::ffi::handles::Serialised;
 use crate::server::driver::Buffer;
@@ -50,7 +50,8 @@ enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Brought {
     block: NonNull<Block>,
-    /// Where it comes from; nobody when its token was given back already.
+    /// Where it comes from; nobody when its token was given back already, or its client
+    /// has left.
     pub(super) origin: Origin,
     /// The library was done with it already; C had references of its own.
     pub(super) kept: bool,
@@ -146,6 +147,23 @@ impl Pool {
         // SAFETY: nobody else has it yet.
         unsafe { (&mut (*block.as_ptr()).memory)[..bytes.len()].copy_from_slice(bytes) };
         Some(Self::queue(look(block)))
+    }
+
+    /// A client has left: the buffers that C took for it are nobody's now, also if a
+    /// client of the same name comes later.
+    pub(super) fn forget_client(self: &Rc<Self>, client: ClientKey) {
+        let all = BUFFERS.lock();
+        for block in all.iter().flat_map(HashMap::values).map(|block| block.0) {
+            // SAFETY: known, so a block of ours.
+            unsafe {
+                let ours = std::ptr::eq((*block.as_ptr()).pool.as_ptr(), Rc::as_ptr(self));
+                if ours && (*block.as_ptr()).origin == Origin::Client(client) {
+                    (*block.as_ptr()).origin = Origin::Nobody;
+                    (*block.as_ptr()).header.origin = number_of(Origin::Nobody);
+                    (*block.as_ptr()).header.client = std::ptr::null_mut();
+                }
+            }
+        }
     }
 
     /// Frees what is idle.
