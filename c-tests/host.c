@@ -412,6 +412,15 @@ int host_armed_timers(void)
     return n;
 }
 
+int host_next_timer_ms(void)
+{
+    int64_t first = -1, now = tap_now();
+    for (SpiceTimer *t = timers; t; t = t->next)
+        if (!t->removed && t->deadline >= 0 && (first < 0 || t->deadline < first))
+            first = t->deadline;
+    return first < 0 ? -1 : first > now ? (int)(first - now) : 0;
+}
+
 int host_watches(void)
 {
     int n = 0;

@@ -62,6 +62,8 @@ int host_timers(void);
 int host_watches(void);
 /** How many timers are running. */
 int host_armed_timers(void);
+/** Milliseconds until the first running timer is due, -1 when none runs. */
+int host_next_timer_ms(void);
 /** Names what is left on stderr. */
 void host_report_leftovers(void);
 

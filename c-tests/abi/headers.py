@@ -16,6 +16,9 @@ import tempfile
 REFERENCE = pathlib.Path("/usr/include/spice-server")
 REFERENCE_PACKAGE = "libspice-server-dev"
 
+# Ours alone.
+OWN_HEADERS = ("spice-char-device.h", "spice-server-rs.h")
+
 
 class Toolchain:
     """The compilers, and the flags that find the protocol headers."""
@@ -38,8 +41,10 @@ class Toolchain:
 class Headers:
     """What a set of headers declares."""
 
-    def __init__(self, directory, toolchain):
+    def __init__(self, directory, toolchain, own=()):
         self.directory = pathlib.Path(directory)
+        # `own`: headers beside those that spice.h includes.
+        self.includes = "".join(f"#include <{name}>\n" for name in ("spice.h", *own))
         if not (self.directory / "spice.h").is_file():
             hint = f": install {REFERENCE_PACKAGE}" if self.directory == REFERENCE else ""
             fail(f"{self.directory}/spice.h is missing{hint}")
@@ -59,7 +64,7 @@ class Headers:
     def _read_declarations(self, toolchain):
         with tempfile.TemporaryDirectory() as place:
             source = pathlib.Path(place) / "all.c"
-            source.write_text("#include <spice.h>\n", encoding="utf-8")
+            source.write_text(self.includes, encoding="utf-8")
             text = run([toolchain.clang, *toolchain.flags(self.directory), "-fsyntax-only",
                         "-Xclang", "-ast-dump=json", str(source)])
         where = Location()
@@ -89,7 +94,7 @@ class Headers:
 
     def _read_macros(self, toolchain):
         text = run([toolchain.cc, *toolchain.flags(self.directory), "-E", "-dD", "-xc", "-"],
-                   stdin="#include <spice.h>\n")
+                   stdin=self.includes)
         own = False
         for line in text.splitlines():
             if marker := re.match(r'# \d+ "([^"]*)"', line):

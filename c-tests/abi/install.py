@@ -8,7 +8,7 @@ import os
 import pathlib
 import tempfile
 
-from headers import fail, run
+from headers import OWN_HEADERS, fail, run
 from symbols import FILE_NAME
 
 PACKAGES = ["libspice-server1", "libspice-server-dev"]
@@ -52,7 +52,8 @@ def tree_of(root):
 
 
 def debian_tree(libdir):
-    """The same for Debian's packages, with the name our real file has."""
+    """The same for Debian's packages, with the name our real file has, and with the
+    headers that are ours alone."""
     tree = {}
     for package in PACKAGES:
         for line in run(["dpkg", "-L", package]).splitlines():
@@ -66,6 +67,7 @@ def debian_tree(libdir):
             if target.count(".") > 2:
                 target = FILE_NAME
             tree[name] = target
+    tree |= {f"include/spice-server/{header}": "" for header in OWN_HEADERS}
     if f"{libdir}/libspice-server.so.1" not in tree:
         fail(f"libdir is {libdir}, Debian's packages have {sorted(tree)}")
     return tree

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares what Rust declares with the C headers: the signature of each exported
-function in src/ffi, and the members of each structure in src/host/abi.
+function in src/ffi, and the members of each structure in src/host/abi and
+src/ffi/char_device/layout.rs.
 
 No compiler sees both sides: a parameter that is u32 here and uint64_t there
 links and then misbehaves. Both are read as text and reduced to the same small
@@ -12,7 +13,7 @@ import argparse
 import pathlib
 import re
 
-from headers import Headers, Toolchain, fail
+from headers import OWN_HEADERS, Headers, Toolchain, fail
 
 # Scalars of both languages -> what counts: size and sign.
 SCALARS = {
@@ -22,7 +23,7 @@ SCALARS = {
     "unsigned int": "u32", "c_uint": "u32", "u32": "u32", "uint32_t": "u32",
     "socklen_t": "u32", "SpiceImageCompression": "enum",
     "u8": "u8", "uint8_t": "u8", "u16": "u16", "uint16_t": "u16",
-    "u64": "u64", "uint64_t": "u64", "uintptr_t": "u64", "usize": "u64", "QXLPHYSICAL": "u64",
+    "size_t": "u64", "u64": "u64", "uint64_t": "u64", "uintptr_t": "u64", "usize": "u64", "QXLPHYSICAL": "u64",
 }
 # C's enumerations are unsigned int here; int passes in the same way.
 ENUM_FITS = {"enum", "i32", "u32"}
@@ -39,12 +40,14 @@ def main():
     parser.add_argument("--source", required=True, type=pathlib.Path, help="src")
     args = parser.parse_args()
 
-    headers = Headers(args.ours, Toolchain(args.cc, args.clang, args.protocol))
+    headers = Headers(args.ours, Toolchain(args.cc, args.clang, args.protocol), OWN_HEADERS)
     names = Names(headers)
     problems, functions, records, aliases = [], {}, {}, {}
     for path in sorted((args.source / "ffi").rglob("*.rs")):
         functions |= rust_functions(path.read_text(encoding="utf-8"))
-    for path in sorted((args.source / "host").rglob("abi*/*.rs")) + [args.source / "host/abi.rs"]:
+    layouts = [args.source / "host/abi.rs", args.source / "ffi/char_device/layout.rs",
+               *sorted((args.source / "host").rglob("abi*/*.rs"))]
+    for path in layouts:
         records |= rust_records(path.read_text(encoding="utf-8"))
         aliases |= rust_aliases(path.read_text(encoding="utf-8"))
 
@@ -67,7 +70,7 @@ def main():
 
 def compare_record(record, members, rust, names):
     if rust is None:
-        return [f"structure {record}: none in src/host/abi"]
+        return [f"structure {record}: none in Rust"]
     members = [(name, c_type(declared, names)) for name, declared, _ in members
                if (record, name) not in UNION_TWINS]
     if [name for name, _ in members] != [name for name, _ in rust]:
@@ -129,7 +132,8 @@ def c_function(result, parameters, names):
 
 
 def rust_type(text):
-    text = " ".join(text.split())
+    # rustfmt breaks long types and puts a comma after their last part.
+    text = re.sub(r"(?<=[(<]) | ?,? (?=[)>])", "", " ".join(text.split())).removesuffix(",")
     if match := re.fullmatch(r"Option<(.*)>", text):
         return rust_type(match[1])
     if match := re.fullmatch(r'(?:unsafe )?extern "C" fn\((.*?)\)(?: -> (.*))?', text):

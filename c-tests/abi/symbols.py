@@ -14,8 +14,13 @@ from headers import fail, run
 # What level 0.16 has over the release that Debian 12 ships.
 NEW_FUNCTIONS = {("spice_qxl_gl_scanout2", "SPICE_SERVER_0.16")}
 NEW_NODES = {"SPICE_SERVER_0.16": "SPICE_SERVER_0.14.3"}
-# Our own additions: nodes without a parent.
-OWN_NODES = {"SPICE_CHAR_DEVICE_0.12": None, "SPICE_SERVER_RS_1": None}
+# Our own additions: nodes without a parent, each with exactly the functions that its
+# header declares.
+OWN_HEADERS = {
+    "SPICE_CHAR_DEVICE_0.12": "spice-char-device.h",
+    "SPICE_SERVER_RS_1": "spice-server-rs.h",
+}
+OWN_NODES = dict.fromkeys(OWN_HEADERS)
 
 SONAME = "libspice-server.so.1"
 FILE_NAME = "libspice-server.so.1.15.0"
@@ -76,6 +81,7 @@ def main():
     parser.add_argument("--syms", required=True, type=pathlib.Path, help="the version script")
     parser.add_argument("--needed", required=True, type=pathlib.Path,
                         help="the libraries we may need, one a line")
+    parser.add_argument("--headers", required=True, type=pathlib.Path)
     args = parser.parse_args()
 
     reference = args.theirs or installed_library(args.cc)
@@ -85,8 +91,9 @@ def main():
     if set(OWN_NODES) & set(theirs.nodes):
         fail(f"{reference} is this project's library: there is nothing to compare with")
 
+    added = NEW_FUNCTIONS | set(own_functions(args.headers))
     problems = [
-        *compare("function", ours.functions, theirs.functions | NEW_FUNCTIONS),
+        *compare("function", ours.functions, theirs.functions | added),
         *compare("function of the version script", ours.functions, functions_of(args.syms)),
         *compare("version node", set(ours.nodes.items()),
                  set((theirs.nodes | NEW_NODES | OWN_NODES).items())),
@@ -100,13 +107,24 @@ def main():
     if problems:
         fail(f"{args.ours}\n  " + "\n  ".join(problems))
     print(f"{len(ours.functions)} functions in {len(ours.nodes)} nodes, as in {reference} and "
-          f"{len(NEW_FUNCTIONS)} more")
+          f"{len(added)} more")
     print("needed: " + " ".join(ours.tag("NEEDED")))
 
 
 def compare(what, ours, theirs):
     yield from (f"{what} {name} is missing" for name in sorted(theirs - ours, key=str))
     yield from (f"{what} {name} is too much" for name in sorted(ours - theirs, key=str))
+
+
+def own_functions(headers):
+    """What the headers of our own additions declare."""
+    for node, header in OWN_HEADERS.items():
+        text = re.sub(r"/\*.*?\*/", "", (headers / header).read_text(encoding="utf-8"),
+                      flags=re.DOTALL)
+        names = re.findall(r"^\w[\w \n*]*?\b(spice\w+)\(", text, flags=re.MULTILINE)
+        if not names:
+            fail(f"{header} declares no function")
+        yield from ((name, node) for name in names)
 
 
 def functions_of(version_script):

@@ -1,14 +1,84 @@
-//! One device: its write queue, its tokens, and who is inside which loop.
+//! One device: its write queue, its clients, its tokens, and who is inside which loop.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
-use bytes::Bytes;
-
+use super::client::{Client, ClientKey, Delivery, FlowControl};
+use super::passes::Passes;
 use crate::config::limits;
 
-/// No self token is left: the sender gets its bytes back and must wait.
+/// What tells kinds of device apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Tokens go back to a client in lots of at least this many.
+    pub token_interval: u64,
+    /// Buffers the server itself may have under way.
+    pub self_tokens: u64,
+}
+
+/// Where a buffer comes from, and so where its token goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client that left while its buffer was being written.
+    Nobody,
+    /// A client.
+    Client(ClientKey),
+    /// The server, for a self token.
+    Server,
+    /// The server, without a token.
+    ServerNoToken,
+}
+
+/// Bytes for the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoToken(pub Bytes);
+pub struct Pending<B> {
+    /// Where the bytes are; cheap to clone, because it is only a handle.
+    pub buffer: B,
+    /// How many bytes there are.
+    pub length: usize,
+    /// Where they come from.
+    pub origin: Origin,
+    /// How many tokens they cost.
+    pub price: u32,
+}
+
+/// What the driver shall do after it let go of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action<M, B> {
+    /// Send this message to this client, if it is still there.
+    Send(ClientKey, M),
+    /// Tell this client that it may send so many more messages.
+    GrantTokens(ClientKey, u64),
+    /// A self token is free again.
+    SelfTokenFreed,
+    /// Cut this client: it broke the rules or is too slow.
+    RemoveClient(ClientKey),
+    /// The device is done with this buffer.
+    Release(B),
+}
+
+impl<M, B> Action<M, B> {
+    /// The client that it is about.
+    fn client(&self) -> Option<ClientKey> {
+        match self {
+            Self::Send(client, _) | Self::GrantTokens(client, _) | Self::RemoveClient(client) => {
+                Some(*client)
+            }
+            Self::SelfTokenFreed | Self::Release(_) => None,
+        }
+    }
+}
+
+/// Bytes to be written now: `buffer[from..to]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write<B> {
+    /// Where the bytes are.
+    pub buffer: B,
+    /// First byte.
+    pub from: usize,
+    /// Behind the last byte.
+    pub to: usize,
+}
 
 /// What follows a write to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,54 +92,102 @@ pub enum WriteStep {
 /// What follows a read from the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadStep {
-    /// Read again: a wakeup came while the device was being read.
+    /// Read again.
     Again,
     /// Leave the loop.
     Done,
 }
 
-/// How a loop that may be entered from inside itself stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loop {
-    Idle,
-    Inside,
-    /// Inside, and asked to run once more.
-    InsideAgain,
+/// There is no such client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client is not known to the device")]
+pub struct UnknownClient;
+
+/// Why a client was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddRefusal {
+    /// Migration data would come too late: something has moved already.
+    #[error("the device is in use, too late for migration data")]
+    InUse,
+    /// It is there already.
+    #[error("the client is known already")]
+    Known,
 }
 
-/// The state of one device.
+/// Why a client gets no buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefusal {
+    /// It is not a client of this device.
+    #[error("the client is not known to the device")]
+    Unknown,
+    /// It has used up its tokens: a broken client.
+    #[error("the client sends more than it was allowed to")]
+    Violation,
+}
+
+/// The state of one device. `M` is a message to clients, shared by cloning; `B` a
+/// handle of a buffer with bytes for the device.
 #[derive(Debug)]
-pub struct Device {
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own, not a mode")]
+pub struct Device<M, B> {
+    parameters: Parameters,
     running: bool,
-    self_tokens: u64,
-    queue: VecDeque<Bytes>,
-    /// Bytes in `queue`.
-    queued: usize,
-    writing: Loop,
-    reading: Loop,
+    /// Bytes have moved since the last stop.
+    pub(super) active: bool,
+    /// Nothing moves until migration data have come.
+    pub(super) waiting_for_migration: bool,
+    pub(super) self_tokens: u64,
+    /// Newest first.
+    pub(super) clients: Vec<Client<M>>,
+    /// Oldest first, without the one being written.
+    pub(super) queue: VecDeque<Pending<B>>,
+    /// The buffer being written, and how much of it is.
+    pub(super) current: Option<(Pending<B>, usize)>,
+    /// The device is inside the write of `current`.
+    offered: bool,
+    /// Bytes in `queue` and the rest of `current`.
+    pub(super) queued_bytes: usize,
+    writing: Passes,
+    reading: Passes,
+    actions: VecDeque<Action<M, B>>,
 }
 
-impl Device {
-    /// A stopped device that grants `self_tokens` buffers to the server at once.
-    pub fn new(self_tokens: u64) -> Self {
+impl<M: Clone, B: Clone> Device<M, B> {
+    /// A stopped device without clients.
+    pub fn new(parameters: Parameters) -> Self {
         Self {
+            parameters,
             running: false,
-            self_tokens,
+            active: false,
+            waiting_for_migration: false,
+            self_tokens: parameters.self_tokens,
+            clients: Vec::new(),
             queue: VecDeque::new(),
-            queued: 0,
-            writing: Loop::Idle,
-            reading: Loop::Idle,
+            current: None,
+            offered: false,
+            queued_bytes: 0,
+            writing: Passes::Idle,
+            reading: Passes::Idle,
+            actions: VecDeque::new(),
         }
     }
+
+    /// What to do next outside.
+    pub fn poll_action(&mut self) -> Option<Action<M, B>> {
+        self.actions.pop_front()
+    }
+
+    // --- life ---
 
     /// Lets data flow. The caller then runs both loops.
     pub fn start(&mut self) {
         self.running = true;
     }
 
-    /// Holds data back; the queue stays.
+    /// Holds data back; the queues stay.
     pub fn stop(&mut self) {
         self.running = false;
+        self.active = false;
     }
 
     /// Whether data may flow.
@@ -77,58 +195,254 @@ impl Device {
         self.running
     }
 
-    /// Whether a buffer would be accepted.
-    pub fn has_token(&self) -> bool {
-        self.self_tokens > 0 && self.queued < limits::CLIENT_TO_DEVICE
+    /// Forgets everything under way: buffers go back with their tokens, what
+    /// clients were to get is dropped and counts as if it had been sent. What clients
+    /// used up counts as handed back, although they are not told: the agent's reset
+    /// is followed by a message that sets their counter.
+    pub fn reset(&mut self) {
+        self.waiting_for_migration = false;
+        while let Some(pending) = self.queue.pop_front() {
+            self.queued_bytes -= pending.length;
+            self.done_with(pending);
+        }
+        self.offered = false;
+        if let Some((pending, written)) = self.current.take() {
+            self.queued_bytes -= pending.length - written;
+            self.done_with(pending);
+        }
+        for client in &mut self.clients {
+            if let Some(window) = &mut client.window {
+                window.send_tokens = window.send_tokens.saturating_add(window.queue.len() as u64);
+                window.queue.clear();
+                // Nothing waits any more, so nobody is slow.
+                window.deadline = None;
+                window.take_back();
+            }
+        }
     }
 
-    /// Whether bytes wait for the device.
-    pub fn has_queued(&self) -> bool {
-        !self.queue.is_empty()
+    /// Drops all buffers and clients without accounting: the device is going. Of what
+    /// was still to be done outside only the buffers' return is left.
+    pub fn destroy(&mut self) {
+        self.stop();
+        self.actions.retain(|action| matches!(action, Action::Release(_)));
+        self.queued_bytes = 0;
+        let current = self.current.take().map(|(pending, _)| pending);
+        for pending in self.queue.drain(..).chain(current) {
+            self.actions.push_back(Action::Release(pending.buffer));
+        }
+        self.clients.clear();
     }
 
-    /// Queues bytes for the device, taking a self token. Empty data is dropped:
-    /// a buffer without bytes would block the queue for ever.
-    pub fn queue(&mut self, data: Bytes) -> Result<(), NoToken> {
-        if data.is_empty() {
-            return Ok(());
+    // --- clients ---
+
+    /// Adds a client; the caller then runs both loops. With `wait_for_migration`
+    /// nothing moves until [`Device::restore`].
+    pub fn client_add(
+        &mut self,
+        key: ClientKey,
+        flow: Option<FlowControl>,
+        wait_for_migration: bool,
+    ) -> Result<(), AddRefusal> {
+        if self.has_client(key) {
+            return Err(AddRefusal::Known);
         }
-        if !self.has_token() {
-            return Err(NoToken(data));
+        if wait_for_migration && (self.active || !self.clients.is_empty()) {
+            return Err(AddRefusal::InUse);
         }
-        self.self_tokens -= 1;
-        self.queued += data.len();
-        self.queue.push_back(data);
+        self.waiting_for_migration = wait_for_migration;
+        self.clients.insert(0, Client::new(key, flow));
         Ok(())
+    }
+
+    /// Removes a client. Its queued buffers go without their tokens; one that is
+    /// being written is written to its end. Returns whether the device should be
+    /// read now, because it was waiting for this client's migration data.
+    pub fn client_remove(&mut self, key: ClientKey) -> Result<bool, UnknownClient> {
+        let at = self.position(key).ok_or(UnknownClient)?;
+        self.clients.remove(at);
+        // Its name may soon be another client's.
+        self.actions.retain(|action| action.client() != Some(key));
+        let mut kept = VecDeque::with_capacity(self.queue.len());
+        for pending in self.queue.drain(..) {
+            if pending.origin == Origin::Client(key) {
+                self.queued_bytes -= pending.length;
+                self.actions.push_back(Action::Release(pending.buffer));
+            } else {
+                kept.push_back(pending);
+            }
+        }
+        self.queue = kept;
+        if let Some((pending, _)) = &mut self.current
+            && pending.origin == Origin::Client(key)
+        {
+            pending.origin = Origin::Nobody;
+        }
+        Ok(std::mem::take(&mut self.waiting_for_migration))
+    }
+
+    /// Whether this client is there.
+    pub fn has_client(&self, key: ClientKey) -> bool {
+        self.position(key).is_some()
+    }
+
+    /// How many clients there are.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    fn position(&self, key: ClientKey) -> Option<usize> {
+        self.clients.iter().position(|client| client.key == key)
+    }
+
+    // --- tokens ---
+
+    /// A client wants a buffer: takes its token. After a violation the caller cuts
+    /// the client.
+    pub fn take_client_token(&mut self, key: ClientKey) -> Result<(), TokenRefusal> {
+        let at = self.position(key).ok_or(TokenRefusal::Unknown)?;
+        if let Some(window) = &mut self.clients[at].window {
+            window.client_tokens =
+                window.client_tokens.checked_sub(1).ok_or(TokenRefusal::Violation)?;
+        }
+        Ok(())
+    }
+
+    /// The server wants a buffer: takes a self token, if there is one.
+    pub fn take_self_token(&mut self) -> bool {
+        let left = self.self_tokens.checked_sub(1);
+        self.self_tokens = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Whether a self token is there.
+    pub fn has_self_token(&self) -> bool {
+        self.self_tokens > 0
+    }
+
+    /// A buffer is given back: its token goes where it came from.
+    pub fn release(&mut self, origin: Origin, price: u32) -> Result<(), UnknownClient> {
+        match origin {
+            Origin::Nobody | Origin::ServerNoToken => {}
+            Origin::Server => {
+                self.self_tokens = self.self_tokens.saturating_add(1);
+                self.actions.push_back(Action::SelfTokenFreed);
+            }
+            Origin::Client(key) => {
+                let interval = self.parameters.token_interval;
+                let at = self.position(key).ok_or(UnknownClient)?;
+                let lot = self.clients[at]
+                    .window
+                    .as_mut()
+                    .and_then(|window| window.give_back(price.into(), interval));
+                if let Some(lot) = lot {
+                    self.actions.push_back(Action::GrantTokens(key, lot));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The client grants so many more messages, or (`set`) exactly so many. What
+    /// waited leaves as far as the tokens reach. Returns whether the device should
+    /// be read now.
+    pub fn grant_send_tokens(
+        &mut self,
+        key: ClientKey,
+        tokens: u64,
+        set: bool,
+        now: Instant,
+    ) -> Result<bool, UnknownClient> {
+        let at = self.position(key).ok_or(UnknownClient)?;
+        let Some(window) = &mut self.clients[at].window else {
+            return Ok(true);
+        };
+        if set {
+            window.send_tokens = 0;
+        }
+        window.send_tokens = window.send_tokens.saturating_add(tokens);
+        while let Some(message) = window.pop_ready() {
+            self.actions.push_back(Action::Send(key, message));
+        }
+        window.deadline = (!window.queue.is_empty()).then(|| now + limits::WAIT_FOR_TOKENS);
+        Ok(window.send_tokens > 0)
+    }
+
+    /// When [`Device::handle_timeout`] must be called, if ever.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.clients.iter().filter_map(|client| client.window.as_ref()?.deadline).min()
+    }
+
+    /// Cuts the clients that have kept messages waiting for too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for client in &mut self.clients {
+            if let Some(window) = &mut client.window
+                && window.deadline.is_some_and(|deadline| deadline <= now)
+            {
+                window.deadline = None;
+                self.actions.push_back(Action::RemoveClient(client.key));
+            }
+        }
+    }
+
+    // --- to the device ---
+
+    /// Queues bytes for the device. They come back when their client is gone, or
+    /// when there are none: a buffer without bytes would block the queue for ever.
+    pub fn add(&mut self, pending: Pending<B>) -> Result<(), Pending<B>> {
+        let gone = matches!(pending.origin, Origin::Client(key) if !self.has_client(key));
+        if gone || pending.length == 0 {
+            return Err(pending);
+        }
+        self.queued_bytes += pending.length;
+        self.queue.push_back(pending);
+        Ok(())
+    }
+
+    /// Bytes that wait for the device.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
     }
 
     /// Enters the write loop. False when it must not run now, or when it is
     /// running further up the stack: that one will go round once more.
     pub fn begin_write(&mut self) -> bool {
-        self.running && enter(&mut self.writing)
+        self.may_move() && self.writing.enter()
     }
 
     /// The bytes to write next.
-    pub fn poll_write(&mut self) -> Option<Bytes> {
-        if self.running { self.queue.front().cloned() } else { None }
+    pub fn poll_write(&mut self) -> Option<Write<B>> {
+        if !self.running {
+            return None;
+        }
+        if self.current.is_none() {
+            self.current = self.queue.pop_front().map(|pending| (pending, 0));
+        }
+        let (pending, written) = self.current.as_ref()?;
+        self.offered = true;
+        Some(Write { buffer: pending.buffer.clone(), from: *written, to: pending.length })
     }
 
     /// The device took `accepted` bytes of what [`Device::poll_write`] gave.
     /// Anything below 1 means "later".
     pub fn handle_written(&mut self, accepted: i32) -> WriteStep {
-        let Some(first) = self.queue.front_mut() else {
-            return WriteStep::Full;
-        };
         let Ok(accepted @ 1..) = usize::try_from(accepted) else {
-            return if again(&mut self.writing) { WriteStep::Again } else { WriteStep::Full };
+            return if self.writing.again() { WriteStep::Again } else { WriteStep::Full };
         };
-        let accepted = accepted.min(first.len());
-        self.queued -= accepted;
-        if accepted < first.len() {
-            let _written = first.split_to(accepted);
-        } else {
-            self.queue.pop_front();
-            self.self_tokens += 1;
+        self.active = true;
+        let Some((pending, written)) = self.current.as_mut().filter(|_| self.offered) else {
+            // Gone meanwhile: the device was reset from inside its own callback. What
+            // is current now, if anything, is not what it took.
+            return WriteStep::Again;
+        };
+        self.offered = false;
+        let accepted = accepted.min(pending.length - *written);
+        *written += accepted;
+        self.queued_bytes -= accepted;
+        if *written == pending.length
+            && let Some((pending, _)) = self.current.take()
+        {
+            self.done_with(pending);
         }
         WriteStep::Again
     }
@@ -136,165 +450,65 @@ impl Device {
     /// Leaves the write loop. True when bytes are left, so that a device which
     /// does not announce when it becomes writable must be tried again later.
     pub fn end_write(&mut self) -> bool {
-        self.writing = Loop::Idle;
-        self.running && !self.queue.is_empty()
+        self.writing.leave();
+        if !self.running {
+            self.active = false;
+        }
+        self.running && self.current.is_some()
     }
+
+    fn done_with(&mut self, pending: Pending<B>) {
+        self.actions.push_back(Action::Release(pending.buffer));
+        // The origin is known to be there: a client that leaves takes its name off.
+        let _ = self.release(pending.origin, pending.price);
+    }
+
+    // --- from the device ---
 
     /// Enters the read loop, as [`Device::begin_write`] does the other one.
     pub fn begin_read(&mut self) -> bool {
-        self.running && enter(&mut self.reading)
+        self.may_move() && self.reading.enter()
     }
 
-    /// A read delivered what there was, or found nothing.
-    pub fn handle_read(&mut self) -> ReadStep {
-        if self.running && again(&mut self.reading) { ReadStep::Again } else { ReadStep::Done }
+    /// Whether a message may be read: somebody can take it, or nobody is there, in
+    /// which case the device decides what becomes of it.
+    pub fn may_read(&self) -> bool {
+        self.running && (self.clients.is_empty() || self.clients.iter().any(Client::can_send))
+    }
+
+    /// A message was read: it goes to every client, newest first.
+    pub fn handle_message(&mut self, message: &M, now: Instant) {
+        self.active = true;
+        for client in &mut self.clients {
+            match client.deliver(message, now + limits::WAIT_FOR_TOKENS) {
+                Delivery::Now => {
+                    self.actions.push_back(Action::Send(client.key, message.clone()));
+                }
+                Delivery::Queued => {}
+                Delivery::Overflow => self.actions.push_back(Action::RemoveClient(client.key)),
+            }
+        }
+    }
+
+    /// Bytes came out of the device, whatever became of them.
+    pub fn note_activity(&mut self) {
+        self.active = true;
+    }
+
+    /// There was nothing to read.
+    pub fn handle_no_message(&mut self) -> ReadStep {
+        if self.running && self.reading.again() { ReadStep::Again } else { ReadStep::Done }
     }
 
     /// Leaves the read loop.
     pub fn end_read(&mut self) {
-        self.reading = Loop::Idle;
-    }
-}
-
-fn enter(state: &mut Loop) -> bool {
-    let outside = *state == Loop::Idle;
-    *state = if outside { Loop::Inside } else { Loop::InsideAgain };
-    outside
-}
-
-fn again(state: &mut Loop) -> bool {
-    let asked = *state == Loop::InsideAgain;
-    if asked {
-        *state = Loop::Inside;
-    }
-    asked
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn running(tokens: u64) -> Device {
-        let mut device = Device::new(tokens);
-        device.start();
-        device
-    }
-
-    #[test]
-    fn a_stopped_device_is_neither_written_nor_read() {
-        let mut device = Device::new(1);
-        device.queue(Bytes::from_static(b"x")).expect("a token");
-        assert!(!device.begin_write());
-        assert!(!device.begin_read());
-        device.start();
-        assert!(device.begin_write());
-        assert_eq!(device.poll_write().as_deref(), Some(&b"x"[..]));
-    }
-
-    #[test]
-    fn tokens_come_back_when_the_last_byte_is_taken() {
-        let mut device = running(1);
-        device.queue(Bytes::from_static(b"abc")).expect("a token");
-        let refused = Bytes::from_static(b"d");
-        assert_eq!(device.queue(refused.clone()), Err(NoToken(refused)));
-        assert!(device.begin_write());
-        assert_eq!(device.handle_written(2), WriteStep::Again);
-        assert!(!device.has_token());
-        assert_eq!(device.poll_write().as_deref(), Some(&b"c"[..]));
-        assert_eq!(device.handle_written(1), WriteStep::Again);
-        assert!(device.has_token());
-        assert!(!device.end_write());
-    }
-
-    #[test]
-    fn a_wakeup_inside_a_refused_write_is_not_lost() {
-        let mut device = running(1);
-        device.queue(Bytes::from_static(b"x")).expect("a token");
-        assert!(device.begin_write());
-        assert!(!device.begin_write(), "nested");
-        assert_eq!(device.handle_written(0), WriteStep::Again);
-        assert_eq!(device.handle_written(-1), WriteStep::Full);
-        assert!(device.end_write(), "try again later");
-    }
-
-    #[test]
-    fn a_wakeup_inside_a_read_means_one_more_read() {
-        let mut device = running(0);
-        assert!(device.begin_read());
-        assert!(!device.begin_read());
-        assert!(!device.begin_read());
-        assert_eq!(device.handle_read(), ReadStep::Again);
-        assert_eq!(device.handle_read(), ReadStep::Done);
-        device.end_read();
-        assert!(device.begin_read());
-    }
-
-    #[test]
-    fn a_stop_inside_a_callback_ends_both_loops() {
-        let mut device = running(1);
-        device.queue(Bytes::from_static(b"x")).expect("a token");
-        assert!(device.begin_write() && device.begin_read() && !device.begin_read());
-        device.stop();
-        assert_eq!(device.poll_write(), None);
-        assert_eq!(device.handle_read(), ReadStep::Done);
-        assert!(!device.end_write());
-        assert!(device.has_queued(), "the queue stays");
-    }
-
-    #[test]
-    fn empty_data_is_never_queued() {
-        let mut device = running(1);
-        assert_eq!(device.queue(Bytes::new()), Ok(()));
-        assert!(!device.has_queued() && device.has_token());
-    }
-
-    #[test]
-    fn a_device_that_lies_about_its_count_is_clamped() {
-        let mut device = running(2);
-        device.queue(Bytes::from_static(b"ab")).expect("a token");
-        device.queue(Bytes::from_static(b"cd")).expect("a token");
-        assert!(device.begin_write());
-        assert_eq!(device.handle_written(1000), WriteStep::Again);
-        assert_eq!(device.poll_write().as_deref(), Some(&b"cd"[..]));
-    }
-
-    proptest! {
-        #[test]
-        fn every_byte_arrives_once_and_in_order(
-            steps in prop::collection::vec((0u8..4, 0usize..40), 1..200),
-            tokens in 1u64..6,
-        ) {
-            let mut device = running(tokens);
-            let (mut given, mut taken) = (Vec::new(), Vec::new());
-            let mut next = 0u8;
-            for (step, size) in steps {
-                match step {
-                    0 | 1 => {
-                        let data: Vec<u8> = (0..size).map(|i| next.wrapping_add(i as u8)).collect();
-                        if device.queue(Bytes::from(data.clone())).is_ok() {
-                            next = next.wrapping_add(size as u8);
-                            given.extend(data);
-                        }
-                    }
-                    2 => {
-                        if device.begin_write() {
-                            while let Some(bytes) = device.poll_write() {
-                                let n = size.min(bytes.len());
-                                taken.extend_from_slice(&bytes[..n]);
-                                if device.handle_written(n as i32) == WriteStep::Full { break; }
-                            }
-                            device.end_write();
-                        }
-                    }
-                    _ => if size % 2 == 0 { device.stop() } else { device.start() },
-                }
-                prop_assert!(device.queue.len() as u64 + device.self_tokens == tokens);
-                prop_assert_eq!(device.queued, device.queue.iter().map(Bytes::len).sum::<usize>());
-            }
-            prop_assert_eq!(&given[..taken.len()], &taken[..]);
-            prop_assert_eq!(given.len() - taken.len(), device.queued);
+        self.reading.leave();
+        if !self.running {
+            self.active = false;
         }
+    }
+
+    fn may_move(&self) -> bool {
+        self.running && !self.waiting_for_migration
     }
 }

@@ -96,3 +96,15 @@ pub const PING_PERIOD: Duration = Duration::from_secs(15);
 
 /// Longest name or password handed in through the C API (one NUL included).
 pub const API_STRING: usize = 256;
+
+/// A client of a device with flow control that keeps messages waiting for this long
+/// without granting tokens is cut. Upstream's number.
+pub const WAIT_FOR_TOKENS: Duration = Duration::from_secs(30);
+
+/// Largest write buffer that a C program may ask for: what it is asked for is often
+/// what a client announced.
+pub const WRITE_BUFFER: usize = 64 * 1024 * 1024;
+
+/// Bytes of idle write buffers above which a device of a C program keeps no more of
+/// them. Upstream's number.
+pub const WRITE_BUFFER_POOL: usize = 655_360;

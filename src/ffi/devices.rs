@@ -152,9 +152,13 @@ pub extern "C" fn spice_server_char_device_recognized_subtypes() -> *mut *const 
 pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDeviceInstance) {
     const NAME: &str = "spice_server_char_device_wakeup";
     guard(NAME, (), || {
+        let Some(instance) = NonNull::new(sin) else {
+            return crate::warning!("{NAME}: the instance is missing");
+        };
         // SAFETY: the caller's promise.
-        if let Some(device) = unsafe { device_of(NAME, sin) } {
-            device.wakeup();
+        match handles::any_device(unsafe { instance.as_ref() }.st) {
+            Some(device) => device.wakeup(),
+            None => crate::warning!("{NAME}: the device is not in service"),
         }
     });
 }
@@ -256,7 +260,9 @@ unsafe fn remove_char_device(instance: NonNull<SpiceCharDeviceInstance>) -> bool
         return false;
     };
     handles::forget_device(number);
-    device.host().set_handle(std::ptr::null_mut());
+    if let Some(host) = device.host() {
+        host.set_handle(std::ptr::null_mut());
+    }
     if let Some(server) = device.server() {
         server.remove_char_device(&device);
     }

@@ -10,29 +10,48 @@ use std::rc::{Rc, Weak};
 
 use parking_lot::Mutex;
 
+use super::char_device;
 use crate::guard::guard;
 use crate::server::Server;
 use crate::server::spicevmc::Device;
 
 /// What the host serialises. QEMU calls from several threads, but never from two
 /// at a time: it holds its big lock.
-struct Serialised<T>(T);
+pub(super) struct Serialised<T>(pub(super) T);
 
 // SAFETY: the C API demands that calls are serialised by the host (the library's
 // callers hold one lock, or there is one thread), so reference counts and cells
 // behind this are never touched by two threads at once.
 unsafe impl<T> Send for Serialised<T> {}
 
-/// Servers given out and not destroyed yet.
+/// Servers given out and not destroyed yet; those that were initialised stand in that
+/// order.
 static SERVERS: Mutex<Vec<Serialised<Rc<Server>>>> = Mutex::new(Vec::new());
 
 /// Devices by the number in `st`; slot 0 is number 1.
 static DEVICES: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
 
 struct Slot {
-    device: Option<Serialised<Weak<Device>>>,
+    device: Option<Serialised<Numbered>>,
     /// How often the slot was used: tells a stale number from a fresh one.
     generation: usize,
+}
+
+/// What a number stands for.
+#[derive(Clone)]
+enum Numbered {
+    /// A device with a channel of the library's; its server keeps it.
+    Channel(Weak<Device>),
+    /// A device of the C caller's making, kept here.
+    Own(Rc<char_device::Device>),
+}
+
+/// A device that a number stood for.
+pub(super) enum AnyDevice {
+    /// One with a channel of the library's.
+    Channel(Rc<Device>),
+    /// One of the C caller's making.
+    Own(Rc<char_device::Device>),
 }
 
 /// Numbers are odd, so that none is ever the address of anything aligned.
@@ -81,8 +100,50 @@ pub(super) fn all_servers() -> Vec<Rc<Server>> {
     SERVERS.lock().iter().map(|known| Rc::clone(&known.0)).collect()
 }
 
-/// Gives a device its number.
+/// Notes that a server was initialised.
+pub(super) fn note_initialised(server: &Rc<Server>) {
+    let mut servers = SERVERS.lock();
+    if let Some(at) = servers.iter().position(|known| Rc::ptr_eq(&known.0, server)) {
+        let known = servers.remove(at);
+        servers.push(known);
+    }
+}
+
+/// The server initialised last, for functions that name none. Its lack is logged.
+pub(super) fn latest_server(entry: &str) -> Option<Rc<Server>> {
+    let latest = SERVERS
+        .lock()
+        .iter()
+        .rev()
+        .find(|known| known.0.is_initialised())
+        .map(|known| Rc::clone(&known.0));
+    if latest.is_none() {
+        crate::warning!("{entry}: no server is initialised");
+    }
+    latest
+}
+
+/// The server behind a pointer, if it was initialised. A wrong one is logged.
+pub(super) fn initialised_server(entry: &str, pointer: *mut Server) -> Option<Rc<Server>> {
+    let server = server(entry, pointer)?;
+    if !server.is_initialised() {
+        crate::warning!("{entry}: the server is not initialised");
+        return None;
+    }
+    Some(server)
+}
+
+/// Gives a device with a channel its number.
 pub(super) fn number_device(device: &Rc<Device>) -> *mut c_void {
+    keep(Numbered::Channel(Rc::downgrade(device)))
+}
+
+/// Gives a device of the C caller's its number, and keeps it until that is forgotten.
+pub(super) fn number_own_device(device: &Rc<char_device::Device>) -> *mut c_void {
+    keep(Numbered::Own(Rc::clone(device)))
+}
+
+fn keep(device: Numbered) -> *mut c_void {
     let mut slots = DEVICES.lock();
     let free = slots.iter().position(|slot| slot.device.is_none());
     let index = free.unwrap_or_else(|| {
@@ -91,27 +152,40 @@ pub(super) fn number_device(device: &Rc<Device>) -> *mut c_void {
     });
     let slot = &mut slots[index];
     slot.generation += 1;
-    slot.device = Some(Serialised(Rc::downgrade(device)));
+    slot.device = Some(Serialised(device));
     number(index, slot.generation)
 }
 
-/// The device of a number, if it is still there.
+/// The device with a channel that a number stands for, if it is still there.
 pub(super) fn device(number: *mut c_void) -> Option<Rc<Device>> {
-    let slots = DEVICES.lock();
+    match any_device(number)? {
+        AnyDevice::Channel(device) => Some(device),
+        AnyDevice::Own(_) => None,
+    }
+}
+
+/// The device of a number, if it is still there.
+pub(super) fn any_device(number: *mut c_void) -> Option<AnyDevice> {
     let (index, generation) = split(number)?;
+    let slots = DEVICES.lock();
     let slot = slots.get(index).filter(|slot| slot.generation == generation)?;
-    slot.device.as_ref()?.0.upgrade()
+    match &slot.device.as_ref()?.0 {
+        Numbered::Channel(device) => device.upgrade().map(AnyDevice::Channel),
+        Numbered::Own(device) => Some(AnyDevice::Own(Rc::clone(device))),
+    }
 }
 
 /// Makes a number worthless.
 pub(super) fn forget_device(number: *mut c_void) {
     let mut slots = DEVICES.lock();
-    if let Some((index, generation)) = split(number)
-        && let Some(slot) = slots.get_mut(index)
-        && slot.generation == generation
-    {
-        slot.device = None;
-    }
+    let device = split(number)
+        .and_then(|(index, generation)| {
+            slots.get_mut(index).filter(|slot| slot.generation == generation)
+        })
+        .and_then(|slot| slot.device.take());
+    // Its end may come back here.
+    drop(slots);
+    drop(device);
 }
 
 fn number(index: usize, generation: usize) -> *mut c_void {

@@ -66,7 +66,10 @@ pub unsafe extern "C" fn spice_server_init(
             }
         };
         match server.init(core) {
-            Ok(()) => OK,
+            Ok(()) => {
+                handles::note_initialised(server);
+                OK
+            }
             Err(error) => {
                 crate::warning!("{NAME}: {error}");
                 FAILED

@@ -30,6 +30,11 @@ impl CharDevice {
         Self { instance }
     }
 
+    /// The host's instance, to tell it from others or to hand it back.
+    pub fn instance(self) -> NonNull<SpiceCharDeviceInstance> {
+        self.instance
+    }
+
     fn interface(self) -> *const SpiceCharDeviceInterface {
         // SAFETY: `from_host`'s promise.
         unsafe { (*self.instance.as_ptr()).base.sif.cast() }

@@ -11,6 +11,8 @@ pub mod char_device;
 pub mod clock;
 pub mod core;
 #[cfg(test)]
+pub(crate) mod fake_char_device;
+#[cfg(test)]
 pub(crate) mod fake_qxl;
 pub mod guest_memory;
 pub mod log_sink;

@@ -10,8 +10,8 @@ use crate::net::io_thread::ConnectionId;
 /// What a deadline is for; each exists at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Write to this device again.
-    WriteRetry(DeviceId),
+    /// Something of this device's.
+    Device(DeviceId),
     /// Look after this main channel's client.
     Liveness(ConnectionId),
 }
@@ -62,11 +62,11 @@ mod tests {
         let mut deadlines = Deadlines::default();
         deadlines.set(Due::Liveness(1), now);
         deadlines.set(Due::Liveness(1), later);
-        deadlines.set(Due::WriteRetry(1), later);
+        deadlines.set(Due::Device(1), later);
         assert_eq!(deadlines.next(), Some(later));
         assert_eq!(deadlines.expired(now), []);
         deadlines.cancel(Due::Liveness(1));
-        assert_eq!(deadlines.expired(later), [Due::WriteRetry(1)]);
+        assert_eq!(deadlines.expired(later), [Due::Device(1)]);
         assert_eq!(deadlines.next(), None);
     }
 }

@@ -1,13 +1,16 @@
 //! Devices that the host adds and removes.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::Server;
+use super::deadlines::DeviceId;
+use super::driver::{Driver, Kind, Timed};
 use super::qxl::{self, QxlHandle, StartError};
 use super::spicevmc::Device;
 use super::start::common_caps;
 use crate::channels::spicevmc::channel_type;
+use crate::chardev::Parameters;
 use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
@@ -55,14 +58,25 @@ impl Server {
             );
             return None;
         };
+        self.add_spicevmc(host, kind, port_name)
+    }
+
+    /// Gives a char device a channel of this type. `None` when no id is left.
+    pub fn add_spicevmc(
+        self: &Rc<Self>,
+        host: CharDevice,
+        kind: u8,
+        port_name: Option<Vec<u8>>,
+    ) -> Option<Rc<Device>> {
         let Some(id) = self.free_channel_id(kind) else {
             crate::warning!("no channel id is left for another device of channel type {kind}");
             return None;
         };
         let channel = ChannelKey { kind, id };
-        let device_id = self.next_device.get();
-        self.next_device.set(device_id + 1);
-        let device = Rc::new(Device::new(device_id, channel, Rc::downgrade(self), host, port_name));
+        let device_id = self.new_device_id();
+        let server = Rc::downgrade(self);
+        let device = Rc::new(Device::for_channel(device_id, channel, server, host, port_name));
+        self.watch_deadlines(device_id, Rc::downgrade(&device) as Weak<dyn Timed>);
         self.devices.borrow_mut().insert(0, Rc::clone(&device));
         let offer = Offer { common_caps: common_caps(), channel_caps: CapSet::default() };
         self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
@@ -81,7 +95,7 @@ impl Server {
     /// Takes a char device out of service: its client is cut, and the device is
     /// not called any more.
     pub fn remove_char_device(self: &Rc<Self>, device: &Rc<Device>) {
-        let channel = device.channel;
+        let channel = device.channel();
         device.stop();
         if let Some(connection) = device.connection() {
             self.close_connection(&connection, "the device was removed");
@@ -91,9 +105,37 @@ impl Server {
         self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));
     }
 
+    /// Makes a device without a channel of ours: what becomes of its data, and whether
+    /// it runs, is decided by its maker, as long as the server lives.
+    pub fn make_device<K: Kind + 'static>(
+        self: &Rc<Self>,
+        host: CharDevice,
+        parameters: Parameters,
+        kind: K,
+    ) -> Rc<Driver<K>> {
+        let id = self.new_device_id();
+        let device = Rc::new(Driver::new(id, Rc::downgrade(self), host, parameters, kind));
+        self.watch_deadlines(id, Rc::downgrade(&device) as Weak<dyn Timed>);
+        device
+    }
+
+    /// A name for another device.
+    pub(super) fn new_device_id(&self) -> DeviceId {
+        let id = self.next_device.get();
+        self.next_device.set(id + 1);
+        id
+    }
+
+    /// Tells the device when its deadlines have come, as long as it lives.
+    pub(super) fn watch_deadlines(&self, id: DeviceId, device: Weak<dyn Timed>) {
+        let mut timed = self.timed.borrow_mut();
+        timed.retain(|_, other| other.strong_count() > 0);
+        timed.insert(id, device);
+    }
+
     fn free_channel_id(&self, kind: u8) -> Option<u8> {
         let devices = self.devices.borrow();
-        (0..=u8::MAX).find(|&id| !devices.iter().any(|d| d.channel == ChannelKey { kind, id }))
+        (0..=u8::MAX).find(|&id| !devices.iter().any(|d| d.channel() == ChannelKey { kind, id }))
     }
 
     /// Attaches a keyboard, mouse, tablet or sound device.

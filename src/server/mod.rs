@@ -10,6 +10,7 @@
 
 mod connection;
 mod deadlines;
+pub mod driver;
 mod events;
 mod interfaces;
 mod main_reactor;
@@ -22,13 +23,14 @@ pub mod tickets;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Instant;
 
 use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
+use driver::Timed;
 use events::Events;
 use qxl::QxlHandle;
 use session::Client;
@@ -71,6 +73,8 @@ pub struct Server {
     /// Newest first.
     devices: RefCell<Vec<Rc<Device>>>,
     next_device: Cell<DeviceId>,
+    /// Devices that may have deadlines.
+    timed: RefCell<HashMap<DeviceId, Weak<dyn Timed>>>,
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
     /// Keyboard, mouse, tablet and sound.
@@ -139,10 +143,10 @@ impl Server {
         let due = self.deadlines.borrow_mut().expired(now);
         for due in due {
             match due {
-                Due::WriteRetry(id) => {
-                    let device = self.devices.borrow().iter().find(|d| d.id == id).cloned();
+                Due::Device(id) => {
+                    let device = self.timed.borrow().get(&id).and_then(Weak::upgrade);
                     if let Some(device) = device {
-                        device.handle_retry();
+                        device.handle_timeout(now);
                     }
                 }
                 Due::Liveness(id) => {
@@ -216,7 +220,12 @@ impl Server {
     }
 
     fn device_of(&self, channel: ChannelKey) -> Option<Rc<Device>> {
-        self.devices.borrow().iter().find(|device| device.channel == channel).cloned()
+        self.devices.borrow().iter().find(|device| device.channel() == channel).cloned()
+    }
+
+    /// Whether init has succeeded.
+    pub fn is_initialised(&self) -> bool {
+        self.core.get().is_some()
     }
 
     /// Clients connected now.

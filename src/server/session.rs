@@ -326,7 +326,7 @@ impl Server {
         self.devices
             .borrow()
             .iter()
-            .map(|device| (device.channel.kind, device.channel.id))
+            .map(|device| (device.channel().kind, device.channel().id))
             .collect()
     }
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::events::Events;
@@ -73,6 +73,7 @@ impl Server {
             events: Events::default(),
             devices: RefCell::default(),
             next_device: Cell::new(1),
+            timed: RefCell::default(),
             displays: RefCell::default(),
             attached: RefCell::default(),
             migration: Cell::default(),
@@ -199,6 +200,10 @@ impl Server {
         self.tell_all_disconnected();
         for device in std::mem::take(&mut *self.devices.borrow_mut()) {
             device.remove();
+        }
+        let others = std::mem::take(&mut *self.timed.borrow_mut());
+        for device in others.values().filter_map(Weak::upgrade) {
+            device.retire();
         }
         for display in std::mem::take(&mut *self.displays.borrow_mut()) {
             qxl::detach(&display);

@@ -10,6 +10,7 @@ pub mod common;
 pub mod header;
 pub mod link;
 pub mod main;
+pub mod marshaller;
 pub mod spicevmc;
 
 use std::fmt;

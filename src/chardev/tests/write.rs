@@ -1,0 +1,141 @@
+//! Writing to the device: order, partial writes, nested wakeups, retries.
+
+use super::*;
+
+#[test]
+fn nothing_is_written_unless_running() {
+    let mut device = TestDevice::new(Parameters { token_interval: 0, self_tokens: 0 });
+    add_free(&mut device, "a");
+    assert!(!device.begin_write());
+    device.start();
+    assert_eq!(write(&mut device, &[1]), ["a"]);
+}
+
+#[test]
+fn the_oldest_buffer_goes_first_and_comes_back_when_written() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "one");
+    add_free(&mut device, "two");
+    assert_eq!(write(&mut device, &[3, 3]), ["one", "two"]);
+    assert_eq!(actions(&mut device), [Action::Release("one"), Action::Release("two")]);
+    assert_eq!(device.queued_bytes(), 0);
+}
+
+#[test]
+fn a_partial_write_goes_on_where_it_stopped() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "abcdef");
+    assert_eq!(write(&mut device, &[2, 1]), ["abcdef", "cdef", "def"]);
+    assert_eq!(actions(&mut device), []);
+    assert_eq!(device.queued_bytes(), 3);
+    assert_eq!(write(&mut device, &[3]), ["def"]);
+    assert_eq!(actions(&mut device), [Action::Release("abcdef")]);
+}
+
+#[test]
+fn any_answer_below_one_means_later() {
+    for answer in [0, -1, i32::MIN] {
+        let mut device = running(0, 0);
+        add_free(&mut device, "a");
+        assert_eq!(write(&mut device, &[answer, 1]), ["a"]);
+        assert_eq!(write(&mut device, &[1]), ["a"]);
+    }
+}
+
+#[test]
+fn a_device_that_claims_more_than_it_was_given_got_what_it_was_given() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "ab");
+    add_free(&mut device, "cd");
+    assert_eq!(write(&mut device, &[i32::MAX, 1]), ["ab", "cd", "d"]);
+    assert_eq!(device.queued_bytes(), 1);
+}
+
+#[test]
+fn a_nested_write_is_put_off_and_not_forgotten() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "a");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("a"));
+    assert!(!device.begin_write(), "a wakeup from inside the device's write");
+    assert_eq!(device.handle_written(0), WriteStep::Again);
+    assert_eq!(offered(&mut device), Some("a"));
+    assert_eq!(device.handle_written(0), WriteStep::Full, "one more try for any number of wakeups");
+    assert!(device.end_write());
+    assert!(device.begin_write(), "the loop can be entered again");
+}
+
+#[test]
+fn a_wakeup_of_a_stopped_device_is_not_remembered() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "a");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("a"));
+    device.stop();
+    assert!(!device.begin_write());
+    assert_eq!(device.handle_written(0), WriteStep::Full);
+}
+
+#[test]
+fn a_stop_from_inside_the_write_ends_the_loop_and_keeps_the_rest() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "abc");
+    add_free(&mut device, "d");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("abc"));
+    device.stop();
+    assert_eq!(device.handle_written(1), WriteStep::Again);
+    assert_eq!(offered(&mut device), None);
+    assert!(!device.end_write(), "no retry for a stopped device");
+    assert!(!device.active, "a stopped device has not moved anything");
+    device.start();
+    assert_eq!(write(&mut device, &[2, 1]), ["bc", "d"]);
+}
+
+#[test]
+fn a_retry_is_due_exactly_when_bytes_are_left() {
+    let mut device = running(0, 0);
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), None);
+    assert!(!device.end_write());
+    add_free(&mut device, "ab");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("ab"));
+    assert_eq!(device.handle_written(0), WriteStep::Full);
+    assert!(device.end_write());
+}
+
+#[test]
+fn only_moved_bytes_make_it_active() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "a");
+    write(&mut device, &[0]);
+    assert!(!device.active);
+    write(&mut device, &[1]);
+    assert!(device.active);
+    device.stop();
+    assert!(!device.active);
+}
+
+#[test]
+fn a_buffer_without_bytes_is_refused() {
+    let mut device = running(0, 1);
+    let empty = pending("", Origin::Server);
+    assert_eq!(device.add(empty.clone()), Err(empty));
+    assert_eq!(device.queued_bytes(), 0);
+}
+
+#[test]
+fn a_reset_from_inside_the_write_takes_the_buffer_away() {
+    let mut device = running(0, 0);
+    add_free(&mut device, "abc");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("abc"));
+    device.reset();
+    add_free(&mut device, "new");
+    assert_eq!(device.handle_written(2), WriteStep::Again);
+    assert!(device.active, "bytes have moved all the same");
+    assert_eq!(offered(&mut device), Some("new"), "from its first byte on");
+    assert_eq!(device.handle_written(3), WriteStep::Again);
+    assert_eq!(actions(&mut device), [Action::Release("abc"), Action::Release("new")]);
+}
