@@ -314,6 +314,32 @@ static void client_that_does_not_read(void)
     close_bench(&b);
 }
 
+/* The queue is full and the device waits; then the client empties its socket and the
+ * port sends an event before the main loop runs. Whoever sends more at that moment
+ * must not forget the device. */
+static void event_while_the_device_waits(void)
+{
+    struct bench b;
+    uint8_t sink[65536];
+    open_bench(&b, false);
+    b.port.generate = 8 * MIB;
+    for (int i = 0; i < 200; i++) {
+        chardev_pump(&b.port);
+        host_run_for(1);
+    }
+    uint64_t taken = b.port.generated;
+    EXPECT(taken >= MIB);
+    for (int round = 0; round < 20; round++) {
+        /* without the harness's client, which would turn the host's loop */
+        while (recv(b.c.fd, sink, sizeof sink, MSG_DONTWAIT) > 0)
+            ;
+        spice_server_port_event(&b.port.sin, 1 /* closed */);
+    }
+    EXPECT_MSG(host_run_until(read_again, &(struct reread){ &b.port, taken }, HOST_DEADLINE_MS),
+               "the device is not read again");
+    close_bench(&b);
+}
+
 static void device_that_takes_nothing(void)
 {
     enum { SIZE = 32 << 10, N = 400 };
@@ -778,6 +804,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(both_ways_at_once),
     TAP_CASE(echo),
     TAP_CASE(client_that_does_not_read),
+    TAP_CASE(event_while_the_device_waits),
     TAP_CASE(device_that_takes_nothing),
     TAP_CASE(many_small_messages_to_a_stalled_device),
     TAP_CASE(device_that_takes_a_little_at_a_time),

@@ -25,12 +25,9 @@ pub const READ_CHUNK: usize = 64 * 1024;
 pub const INBOX: usize = 1024 * 1024;
 
 /// Device data queued towards one client before the device is no longer read.
-/// Upstream's number, so a guest sees the same pace (docs/protocol/spicevmc.md).
+/// Upstream's number, so a guest sees the same pace (docs/protocol/spicevmc.md). On
+/// the main channel a client's requests wait above the same number.
 pub const DEVICE_TO_CLIENT: usize = 1024 * 1024;
-
-/// Bytes queued on a main channel before its client's requests have to wait. The
-/// same number, because the queue reports falling below that one.
-pub const REPLIES: usize = DEVICE_TO_CLIENT;
 
 /// Bytes queued towards one client before it is cut because it does not read.
 /// More than what flow control lets a device queue, so that only messages which

@@ -41,6 +41,8 @@ pub(super) struct Connection {
     pumping: Cell<bool>,
     closed: Cell<bool>,
     pace: Cell<Pace>,
+    /// Somebody waits for the queue to shrink.
+    awaited: Cell<bool>,
 }
 
 /// What a connection is for.
@@ -147,6 +149,7 @@ impl Connection {
             pumping: Cell::new(false),
             closed: Cell::new(false),
             pace: Cell::new(Pace { last_queued: None, heard: true }),
+            awaited: Cell::new(false),
         }
     }
 
@@ -184,6 +187,16 @@ impl Connection {
         }
     }
 
+    /// Whether the queue is too long to take more of what can wait. Whoever asks and
+    /// is told so is called when it has shrunk.
+    pub(super) fn is_full(&self) -> bool {
+        let full = self.queued() >= limits::DEVICE_TO_CLIENT;
+        if full {
+            self.awaited.set(true);
+        }
+        full
+    }
+
     fn queue(&self, work: impl FnOnce(&mut Outbox)) -> io::Result<()> {
         match &self.home {
             Home::Main(home) => {
@@ -198,7 +211,11 @@ impl Connection {
                     return Ok(());
                 }
                 may_queue(after)?;
-                if self.is_fresh(before, after - before) || after >= limits::GATHERED {
+                let worth_a_call =
+                    self.is_fresh(before, after - before) || after >= limits::GATHERED;
+                // While somebody waits, only the main loop sends: it tells him, which
+                // must not happen from inside whatever queues this.
+                if worth_a_call && !self.awaited.get() {
                     endpoint.flush()?;
                 } else {
                     endpoint.flush_later();
@@ -224,8 +241,8 @@ impl Connection {
         queued_before == 0 && length <= limits::FRESH_BLOCK && (pace.heard || quiet)
     }
 
-    /// The socket has room: writes. Returns whether a device that was not read
-    /// because of this queue may be read again.
+    /// The socket has room: writes. Returns whether somebody waited for the queue to
+    /// shrink and now need not.
     pub(super) fn handle_writable(&self) -> io::Result<bool> {
         let Home::Main(home) = &self.home else {
             return Ok(false);
@@ -234,10 +251,9 @@ impl Connection {
         let Some(endpoint) = endpoint.as_mut() else {
             return Ok(false);
         };
-        let before = endpoint.outbox().len();
         endpoint.flush()?;
-        let after = endpoint.outbox().len();
-        Ok(before >= limits::DEVICE_TO_CLIENT && after < limits::DEVICE_TO_CLIENT)
+        let shrunk = endpoint.outbox().len() < limits::DEVICE_TO_CLIENT;
+        Ok(shrunk && self.awaited.replace(false))
     }
 
     /// The socket has bytes: reads a turn's worth.

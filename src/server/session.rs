@@ -257,7 +257,7 @@ impl Server {
     /// Returns whether the next message may follow.
     fn handle_message(self: &Rc<Self>, connection: &Rc<Connection>, message: Message) -> bool {
         let refused = match &connection.role {
-            Role::Main(_) if connection.queued() >= limits::REPLIES => {
+            Role::Main(_) if connection.is_full() => {
                 // Whoever asks without reading the answers has to wait.
                 connection.hold(message);
                 return false;

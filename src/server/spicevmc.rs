@@ -205,7 +205,7 @@ impl Kind for Spicevmc {
     /// the data stay in the device.
     fn read_one(&self, driver: &Driver<Self>) -> Option<Self::Message> {
         let connection = self.connection.borrow().clone()?;
-        if connection.queued() >= limits::DEVICE_TO_CLIENT {
+        if connection.is_full() {
             return None;
         }
         let mut loan = connection.lend(limits::DEVICE_READ)?;
