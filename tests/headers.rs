@@ -59,7 +59,7 @@ struct Header {
 fn check(header: &Header) {
     let path = root().join("include/spice-server").join(header.file);
     let text = generate(header);
-    if std::env::var_os("UPDATE_HEADERS").is_some() {
+    if std::env::var_os("UPDATE_HEADERS").is_some_and(|update| !update.is_empty()) {
         std::fs::write(&path, text).expect("the include directory is writable");
         return;
     }
