@@ -29,6 +29,7 @@ fn running(interval: u64, self_tokens: u64) -> TestDevice {
     device
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what clients are added with")]
 fn window(max_send_queue: usize, client_tokens: u64, send_tokens: u64) -> Option<FlowControl> {
     Some(FlowControl { max_send_queue, client_tokens, send_tokens })
 }

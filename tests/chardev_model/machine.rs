@@ -124,7 +124,7 @@ impl<'a> Machine<'a> {
                 self.act();
             }
             5..=7 => self.client_add(),
-            8 if self.byte() % 2 == 0 => {
+            8 if self.byte().is_multiple_of(2) => {
                 let key = self.key();
                 self.client_remove(key);
             }
@@ -143,7 +143,7 @@ impl<'a> Machine<'a> {
             }
             22 => self.migrate(),
             23 => self.restore(),
-            24 if self.byte() % 4 == 0 => {
+            24 if self.byte().is_multiple_of(4) => {
                 self.device.destroy();
                 self.model.destroy();
                 self.act();
@@ -248,7 +248,7 @@ impl<'a> Machine<'a> {
     }
 
     fn use_or_hold(&mut self, origin: Origin) {
-        if self.byte() % 4 == 0 {
+        if self.byte().is_multiple_of(4) {
             self.model.held.push(origin);
         } else {
             let id = self.id();
@@ -387,7 +387,7 @@ impl<'a> Machine<'a> {
                 }
                 Some(Action::RemoveClient(key)) => {
                     self.played.cut += 1;
-                    if self.byte() % 2 == 0 {
+                    if self.byte().is_multiple_of(2) {
                         self.client_remove(key);
                     }
                 }

@@ -68,6 +68,7 @@ impl Ledger {
 
 /// The device.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
 pub(crate) struct Model {
     pub(crate) interval: u64,
     pub(crate) self_tokens: u64,

@@ -99,7 +99,7 @@ fn a_client_that_does_not_grant_tokens_is_cut_after_its_time() {
     read(&mut device, &[2], start + PATIENCE / 2);
     actions(&mut device);
     assert_eq!(device.poll_timeout(), Some(start + PATIENCE), "the first message's clock counts");
-    device.handle_timeout(start + PATIENCE - Duration::from_nanos(1));
+    device.handle_timeout(start + PATIENCE.saturating_sub(Duration::from_nanos(1)));
     assert_eq!(actions(&mut device), []);
     device.handle_timeout(start + PATIENCE);
     assert_eq!(actions(&mut device), [Action::RemoveClient(1)]);
