@@ -268,6 +268,16 @@ static void a_begun_buffer_is_finished(void)
     old_accept(&d, OLD_UNLIMITED);
     EXPECT_TRACE(&d, "w1=1");
     EXPECT(!strcmp(d.in, "abc"));
+    /* even if it comes back meanwhile, the token is nobody's */
+    old_add(&d, 'A', 0, 5, 0);
+    d.accept = 1;
+    EXPECT(old_put(&d, 'A', "gh"));
+    EXPECT_TRACE(&d, "w2=1 w1=0");
+    old_remove(&d, 'A');
+    old_add(&d, 'A', 0, 5, 0);
+    EXPECT_TRACE(&d, "w1=0");
+    old_accept(&d, OLD_UNLIMITED);
+    EXPECT_TRACE(&d, "w1=1");
     old_close(&d);
 }
 
