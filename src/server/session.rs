@@ -221,7 +221,7 @@ impl Server {
                     self.pump(connection);
                 }
             }
-            Role::Device(device) => device.wakeup(),
+            Role::Device(device) => device.handle_drained(),
         }
     }
 

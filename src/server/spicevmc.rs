@@ -31,6 +31,8 @@ pub struct Spicevmc {
     port_name: Option<Vec<u8>>,
     port_opened: Cell<bool>,
     connection: RefCell<Option<Rc<Connection>>>,
+    /// The last read brought something.
+    had_data: Cell<bool>,
 }
 
 /// What became of a client's message.
@@ -61,6 +63,7 @@ impl Device {
             port_name,
             port_opened: Cell::new(false),
             connection: RefCell::default(),
+            had_data: Cell::new(false),
         };
         Self::new(id, server, host, PARAMETERS, kind)
     }
@@ -123,6 +126,19 @@ impl Device {
     pub(super) fn remove(&self) {
         self.rebind(None);
         self.destroy();
+    }
+
+    /// The client's queue has shrunk, perhaps by much at once: reads until it is full
+    /// again or the device has nothing left. A single read might leave data in a
+    /// device that has no reason of its own to wake anybody.
+    pub(super) fn handle_drained(&self) {
+        loop {
+            self.kind().had_data.set(false);
+            self.wakeup();
+            if !self.kind().had_data.get() {
+                return;
+            }
+        }
     }
 
     /// The host's port was opened or closed, or something else happened to it.
@@ -206,10 +222,12 @@ impl Kind for Spicevmc {
     fn read_one(&self, driver: &Driver<Self>) -> Option<Self::Message> {
         let connection = self.connection.borrow().clone()?;
         if connection.is_full() {
+            self.had_data.set(false);
             return None;
         }
         let mut loan = connection.lend(limits::DEVICE_READ)?;
         let length = driver.read(loan.body());
+        self.had_data.set(length > 0);
         if let Err(error) = connection.settle(loan, wire::DATA, length) {
             self.doom(&connection, Ending::fault(error));
         }
