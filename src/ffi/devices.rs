@@ -126,7 +126,7 @@ pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstan
 }
 
 /// Subtypes that `-chardev spicevmc` may name: a NULL-terminated array that lives for
-/// ever.
+/// ever. "port" is not among them: ports come by another way.
 ///
 /// Compat: partial: vdagent and smartcard are listed, so that command lines start, and not served
 /// Shown by: c-tests/test-port.c

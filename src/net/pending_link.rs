@@ -52,6 +52,8 @@ pub struct Linked {
     pub unsent: Vec<u8>,
     /// Whether the connection is encrypted.
     pub secured: bool,
+    /// The client's end for people.
+    pub peer: String,
 }
 
 impl PendingLink {
@@ -154,8 +156,8 @@ impl PendingLink {
 
     /// Ends the link phase.
     pub(super) fn into_linked(self, request: Request) -> Linked {
-        let Self { registration, stream, unsent, options, .. } = self;
+        let Self { registration, stream, unsent, options, peer, .. } = self;
         drop(registration);
-        Linked { stream, request, unsent, secured: options.secured }
+        Linked { stream, request, unsent, secured: options.secured, peer }
     }
 }

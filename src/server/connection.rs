@@ -97,6 +97,7 @@ pub(super) struct Parts {
     pub(super) id: ConnectionId,
     pub(super) channel: ChannelKey,
     pub(super) session: u32,
+    pub(super) peer: String,
     pub(super) role: Role,
     pub(super) stream: Stream,
     pub(super) framer: Framer,
@@ -106,19 +107,17 @@ pub(super) struct Parts {
 impl Connection {
     /// Gives the connection its home on the host's main loop.
     pub(super) fn on_main_loop(parts: Parts, reactor: &MainReactor) -> io::Result<Self> {
-        let Parts { id, stream, framer, outbox, .. } = parts;
-        let peer = stream.addresses().peer_text;
+        let Parts { id, channel, session, peer, role, stream, framer, outbox } = parts;
         let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
         let endpoint = Endpoint::new(stream, registration, framer, outbox);
         let endpoint = RefCell::new(Some(endpoint));
         let home = Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() }));
-        Ok(Self::new(id, parts.channel, parts.session, parts.role, peer, home))
+        Ok(Self::new(id, channel, session, role, peer, home))
     }
 
     /// Gives the connection its home on the I/O thread.
     pub(super) fn on_io_thread(parts: Parts, io: Rc<IoThread>) -> Self {
-        let Parts { id, stream, framer, outbox, .. } = parts;
-        let peer = stream.addresses().peer_text;
+        let Parts { id, channel, session, peer, role, stream, framer, outbox } = parts;
         let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
         io.adopt(id, stream, framer, outbox, Arc::clone(&crossing));
         let home = Home::Thread(ThreadHome {
@@ -127,7 +126,7 @@ impl Connection {
             arrived: RefCell::default(),
             ended: RefCell::default(),
         });
-        Self::new(id, parts.channel, parts.session, parts.role, peer, home)
+        Self::new(id, channel, session, role, peer, home)
     }
 
     fn new(

@@ -19,10 +19,6 @@ use crate::link::Offer;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
 
-/// Char device subtypes that `-chardev spicevmc` may name. "port" is not among
-/// them: ports come by another way.
-pub const SUBTYPES: [&str; 3] = ["vdagent", "smartcard", "usbredir"];
-
 /// Why an interface was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {

@@ -47,7 +47,7 @@ use crate::net::io_thread::{ConnectionId, IoThread, Notice};
 use crate::net::policy::SharedPolicy;
 use crate::wire::ChannelKey;
 
-pub use interfaces::{AddError, SUBTYPES};
+pub use interfaces::AddError;
 pub use start::InitError;
 
 /// A SPICE server.

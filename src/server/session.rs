@@ -131,7 +131,7 @@ impl Server {
         linked: Linked,
         role: Role,
     ) -> Result<Rc<Connection>, String> {
-        let Linked { stream, request, unsent, secured } = linked;
+        let Linked { stream, request, unsent, secured, peer } = linked;
         let channel = request.channel;
         let (rules, chunk): (Rules, usize) = match &role {
             Role::Main(_) => (main_channel::rules, SMALL_CHUNK),
@@ -144,7 +144,8 @@ impl Server {
         if !unsent.is_empty() {
             outbox.push_raw(&unsent);
         }
-        let parts = Parts { id, channel, session: connection_id, role, stream, framer, outbox };
+        let parts =
+            Parts { id, channel, session: connection_id, peer, role, stream, framer, outbox };
         let core = self.core.get().ok_or("the server is not initialised")?;
         let connection = match self.home {
             HomeKind::Main => {

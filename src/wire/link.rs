@@ -30,8 +30,6 @@ pub mod common_cap {
     pub const AUTH_SELECTION: u32 = 0;
     /// Knows the encrypted password.
     pub const AUTH_SPICE: u32 = 1;
-    /// Knows SASL.
-    pub const AUTH_SASL: u32 = 2;
     /// Messages have the 6-byte header, in both directions.
     pub const MINI_HEADER: u32 = 3;
 }
