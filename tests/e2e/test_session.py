@@ -147,7 +147,10 @@ def passwords(bench):
         client.port_named(PORT)
         client.close()
 
+    mark = vm.qmp.events.mark()
     refused("anything")  # no password has been set yet
+    # The client may know of the refusal before QEMU's monitor does.
+    wait_event_count(vm, mark, "SPICE_DISCONNECTED", 1)
     vm.qmp.command("set_password", protocol="spice", password="right")
     mark = vm.qmp.events.mark()
     refused("wrong")
