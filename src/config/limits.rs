@@ -105,3 +105,10 @@ pub const WRITE_BUFFER: usize = 64 * 1024 * 1024;
 /// Bytes of idle write buffers above which a device of a C program keeps no more of
 /// them. Upstream's number.
 pub const WRITE_BUFFER_POOL: usize = 655_360;
+
+/// Rules that say which device becomes which channel: more than anybody has devices,
+/// and few enough to be looked through one by one.
+pub const CHANNEL_RULES: usize = 256;
+
+/// Longest name of a channel: it stands in QEMU's options and in log lines.
+pub const CHANNEL_NAME: usize = 32;
