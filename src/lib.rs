@@ -15,4 +15,5 @@ pub mod link;
 pub mod log;
 pub mod net;
 pub mod server;
+pub mod stats;
 pub mod wire;

@@ -1,12 +1,15 @@
 //! Cuts what a client sends into messages (docs/protocol/channel.md, "Receiving").
 //!
 //! The announced length never decides how much memory is taken: it is compared
-//! with the channel's rule first, and long data messages pass in pieces.
+//! with the channel's rule first, and long data messages pass in pieces. Where
+//! compression is offered, compressed data come out as data.
 
 use bytes::{Bytes, BytesMut};
 
+use super::decompressor::{Corrupt, Decompressor};
 use crate::config::limits;
 use crate::wire::header::HeaderForm;
+use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
 /// A message, or a piece of a long one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +33,20 @@ pub enum BodyRule {
 /// A channel's rules by message type.
 pub type Rules = fn(kind: u16) -> BodyRule;
 
-/// A message that is larger than its channel allows.
+/// Why what a client sends cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("message type {kind} announces {size} bytes, more than this channel takes")]
-pub struct TooLarge {
-    /// Message type.
-    pub kind: u16,
-    /// Announced length of the body.
-    pub size: u32,
+pub enum Refused {
+    /// A message that is larger than its channel allows.
+    #[error("message type {kind} announces {size} bytes, more than this channel takes")]
+    TooLarge {
+        /// Message type.
+        kind: u16,
+        /// Announced length of the body.
+        size: u32,
+    },
+    /// Compressed data that are wrong.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
 }
 
 /// The receiving side of one connection.
@@ -48,12 +57,20 @@ pub struct Framer {
     input: BytesMut,
     /// A long message under way: its type and the bytes still to come.
     piecewise: Option<(u16, u32)>,
+    /// Where compression is offered.
+    decompressor: Option<Decompressor>,
 }
 
 impl Framer {
     /// A framer at the start of a message.
     pub fn new(form: HeaderForm, rules: Rules) -> Self {
-        Self { form, rules, input: BytesMut::new(), piecewise: None }
+        Self { form, rules, input: BytesMut::new(), piecewise: None, decompressor: None }
+    }
+
+    /// The same, on a channel where clients may compress what they send.
+    #[must_use]
+    pub fn with_decompressor(self, decompressor: Decompressor) -> Self {
+        Self { decompressor: Some(decompressor), ..self }
     }
 
     /// The buffer that received bytes are appended to. Room for a read has been
@@ -64,7 +81,27 @@ impl Framer {
     }
 
     /// The next message, `None` while it has not arrived whole.
-    pub fn poll_message(&mut self) -> Result<Option<Message>, TooLarge> {
+    pub fn poll_message(&mut self) -> Result<Option<Message>, Refused> {
+        loop {
+            if let Some(decompressor) = &mut self.decompressor
+                && let Some(body) = decompressor.poll_data()?
+            {
+                return Ok(Some(Message { kind: DATA, body }));
+            }
+            let Some(message) = self.poll_as_sent()? else {
+                return Ok(None);
+            };
+            let left = self.piecewise.map_or(0, |(_, left)| left);
+            match &mut self.decompressor {
+                Some(decompressor) if message.kind == COMPRESSED_DATA => {
+                    decompressor.handle_piece(message.body, left)?;
+                }
+                _ => return Ok(Some(message)),
+            }
+        }
+    }
+
+    fn poll_as_sent(&mut self) -> Result<Option<Message>, Refused> {
         if let Some((kind, left)) = self.piecewise {
             return Ok(self.poll_piece(kind, left));
         }
@@ -76,7 +113,7 @@ impl Framer {
             BodyRule::Stream(limit) => (limit, header.size as usize > limits::WHOLE_MESSAGE),
         };
         if header.size > limit {
-            return Err(TooLarge { kind: header.kind, size: header.size });
+            return Err(Refused::TooLarge { kind: header.kind, size: header.size });
         }
         if stream {
             let _header = self.input.split_to(self.form.bytes());
@@ -101,16 +138,23 @@ impl Framer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::wire::header::Header;
+    use crate::wire::spicevmc::compressed_header;
 
     const SMALL: u16 = 1;
     const BULK: u16 = 101;
 
     fn rules(kind: u16) -> BodyRule {
-        if kind == BULK { BodyRule::Stream(1 << 30) } else { BodyRule::Whole(1000) }
+        if [BULK, COMPRESSED_DATA].contains(&kind) {
+            BodyRule::Stream(1 << 30)
+        } else {
+            BodyRule::Whole(1000)
+        }
     }
 
     fn frame(form: HeaderForm, kind: u16, body: &[u8]) -> Vec<u8> {
@@ -128,7 +172,8 @@ mod tests {
     fn an_announcement_over_the_limit_is_refused_before_the_body_arrives() {
         let mut framer = Framer::new(HeaderForm::Mini, rules);
         framer.input().extend_from_slice(&[1, 0, 0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(framer.poll_message(), Err(TooLarge { kind: 1, size: u32::MAX }));
+        let refused = Refused::TooLarge { kind: 1, size: u32::MAX };
+        assert_eq!(framer.poll_message(), Err(refused));
     }
 
     #[test]
@@ -151,6 +196,49 @@ mod tests {
         framer.input().extend_from_slice(b"abc");
         assert_eq!(all(&mut framer), [Message { kind: BULK, body: Bytes::from_static(b"abc") }]);
         assert!(framer.input.capacity() < 1 << 20);
+    }
+
+    #[test]
+    fn a_wrong_compressed_message_ends_it() {
+        let decompressor = Decompressor::new(Arc::default());
+        let mut framer = Framer::new(HeaderForm::Mini, rules).with_decompressor(decompressor);
+        framer.input().extend_from_slice(&frame(HeaderForm::Mini, COMPRESSED_DATA, &[9; 10]));
+        assert_eq!(framer.poll_message(), Err(Refused::Corrupt(Corrupt::Kind(9))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn compressed_messages_come_out_as_data_in_order(
+            sizes in prop::collection::vec((any::<bool>(), 1usize..600_000), 1..6),
+            cut in 1usize..200_000,
+        ) {
+            let (mut stream, mut expected) = (Vec::new(), Vec::new());
+            for (number, &(packed, size)) in sizes.iter().enumerate() {
+                let data: Vec<u8> = (0..size).map(|i| (i / 100 + number) as u8).collect();
+                if packed {
+                    let mut body = compressed_header(size as u32).to_vec();
+                    body.extend(lz4_flex::block::compress(&data));
+                    stream.extend(frame(HeaderForm::Mini, COMPRESSED_DATA, &body));
+                } else {
+                    stream.extend(frame(HeaderForm::Mini, BULK, &data));
+                }
+                expected.extend(data);
+            }
+            let decompressor = Decompressor::new(Arc::default());
+            let mut framer = Framer::new(HeaderForm::Mini, rules).with_decompressor(decompressor);
+            let mut got = Vec::new();
+            for piece in stream.chunks(cut) {
+                framer.input().extend_from_slice(piece);
+                for message in all(&mut framer) {
+                    prop_assert_eq!(message.kind, DATA);
+                    prop_assert!(message.body.len() <= limits::WHOLE_MESSAGE);
+                    got.extend(message.body);
+                }
+            }
+            prop_assert!(got == expected);
+        }
     }
 
     proptest! {

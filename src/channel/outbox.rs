@@ -8,7 +8,9 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use super::compressor::Compressor;
 use crate::wire::header::{self, Header, HeaderForm};
+use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
 /// Slices that one gathered write takes.
 pub const SLICES: usize = 16;
@@ -44,6 +46,8 @@ pub struct Outbox {
     spare: Option<Chunk>,
     chunk_size: usize,
     len: usize,
+    /// Where the client takes compressed data.
+    compressor: Option<Compressor>,
 }
 
 impl Chunk {
@@ -82,10 +86,22 @@ impl Outbox {
             spare: None,
             chunk_size,
             len: 0,
+            compressor: None,
         }
     }
 
-    /// An empty queue that goes on with this one's serials.
+    /// The same, for a client that takes compressed data.
+    #[must_use]
+    pub fn with_compressor(self, compressor: Compressor) -> Self {
+        Self { compressor: Some(compressor), ..self }
+    }
+
+    /// Whether data that pass through here are compressed.
+    pub fn compresses(&self) -> bool {
+        self.compressor.is_some()
+    }
+
+    /// An empty queue that goes on with this one's serials and compresses nothing.
     #[must_use]
     pub fn like(&self) -> Self {
         Self { serial: self.serial, ..Self::new(self.form, self.chunk_size) }
@@ -142,10 +158,18 @@ impl Outbox {
     }
 
     /// Takes a loan back. `length` bytes of its body become a message of type
-    /// `kind`; none if `length` is 0.
-    pub fn settle(&mut self, mut loan: Loan, kind: u16, length: usize) {
+    /// `kind`, or compressed ones instead; none if `length` is 0.
+    pub fn settle(&mut self, mut loan: Loan, mut kind: u16, length: usize) {
         self.lent = false;
-        let length = length.min(loan.body_max);
+        let mut length = length.min(loan.body_max);
+        if kind == DATA
+            && let Some(compressor) = &mut self.compressor
+            && let Some(body) = compressor.squeeze(&loan.body()[..length])
+        {
+            kind = COMPRESSED_DATA;
+            length = body.len();
+            loan.body()[..length].copy_from_slice(body);
+        }
         if length > 0 {
             let header = Header { kind, size: length as u32 };
             loan.form.write(&mut loan.chunk.data[loan.chunk.end..], header, loan.serial);
@@ -216,6 +240,57 @@ impl Outbox {
         }
     }
 
+    /// Moves the next chunk of `raw` to the end of this queue, with its data
+    /// compressed. `raw` holds whole messages whose serials this queue's are. Returns
+    /// how many bytes that has saved.
+    pub fn press(&mut self, raw: &mut Self) -> usize {
+        let Some(chunk) = raw.chunks.pop_front() else {
+            return 0;
+        };
+        let before = chunk.pending().len();
+        raw.len -= before;
+        let Some(compressor) = &mut self.compressor else {
+            self.push_chunk(chunk);
+            return 0;
+        };
+        let data = |head: &[u8], body: &[u8]| {
+            raw.form.parse(head).is_some_and(|header| header.kind == DATA).then_some(body.len())
+        };
+        let lengths = || messages(raw.form, chunk.pending()).filter_map(|(h, b)| data(h, b));
+        if !lengths().any(|length| compressor.would_try(length)) {
+            lengths().for_each(|length| compressor.pass(length));
+            self.push_chunk(chunk);
+            return 0;
+        }
+        let len_before = self.len;
+        // Taken out meanwhile: what it gives back is its own buffer.
+        let mut compressor = self.compressor.take();
+        for (head, body) in messages(raw.form, chunk.pending()) {
+            let packed = data(head, body)
+                .and(compressor.as_mut())
+                .and_then(|compressor| compressor.squeeze(body));
+            match packed {
+                None => self.append(head, body),
+                Some(packed) => {
+                    let mut bytes = [0; header::LONGEST];
+                    let head_bytes = &mut bytes[..head.len()];
+                    head_bytes.copy_from_slice(head);
+                    let fields = Header { kind: COMPRESSED_DATA, size: packed.len() as u32 };
+                    raw.form.rewrite(head_bytes, fields);
+                    self.append(head_bytes, packed);
+                }
+            }
+        }
+        self.compressor = compressor;
+        raw.keep(chunk);
+        before - (self.len - len_before)
+    }
+
+    fn push_chunk(&mut self, chunk: Chunk) {
+        self.len += chunk.pending().len();
+        self.chunks.push_back(chunk);
+    }
+
     fn keep(&mut self, mut chunk: Chunk) {
         if chunk.data.len() <= self.chunk_size {
             chunk.start = 0;
@@ -225,11 +300,27 @@ impl Outbox {
     }
 }
 
+/// The messages in a run of bytes that holds whole ones: header and body.
+fn messages(form: HeaderForm, bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let header = form.parse(rest)?;
+        let (head, behind) = rest.split_at(form.bytes());
+        let (body, behind) = behind.split_at_checked(header.size as usize)?;
+        rest = behind;
+        Some((head, body))
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::channel::decompressor::Decompressor;
+    use crate::channel::framing::{BodyRule, Framer};
 
     fn outbox() -> Outbox {
         Outbox::new(HeaderForm::Mini, 256)
@@ -295,7 +386,85 @@ mod tests {
         }
     }
 
+    fn compressing(form: HeaderForm) -> Outbox {
+        Outbox::new(form, 4096).with_compressor(Compressor::new(Arc::default()))
+    }
+
+    /// What the client makes of these bytes: types and bodies, decompressed.
+    fn received(form: HeaderForm, bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+        let decompressor = Decompressor::new(Arc::default());
+        let mut framer =
+            Framer::new(form, |_| BodyRule::Whole(1 << 20)).with_decompressor(decompressor);
+        framer.input().extend_from_slice(bytes);
+        let next = || framer.poll_message().expect("good messages");
+        std::iter::from_fn(next).map(|message| (message.kind, message.body.to_vec())).collect()
+    }
+
+    #[test]
+    fn a_device_read_is_compressed_where_it_lies() {
+        let mut outbox = compressing(HeaderForm::Mini);
+        let mut loan = outbox.lend(3000).expect("no other loan");
+        loan.body().fill(b'x');
+        outbox.settle(loan, DATA, 3000);
+        assert!(outbox.len() < 100);
+        let bytes = send_all(&mut outbox);
+        assert_eq!(bytes[..2], COMPRESSED_DATA.to_le_bytes());
+        assert_eq!(received(HeaderForm::Mini, &bytes), [(DATA, vec![b'x'; 3000])]);
+    }
+
+    #[test]
+    fn a_chunk_without_anything_to_compress_moves_as_it_is() {
+        let mut wire = compressing(HeaderForm::Mini);
+        let mut raw = wire.like();
+        raw.push(DATA, &[7; 900]);
+        raw.push(202, &[0; 2000]);
+        let place = raw.chunks[0].data.as_ptr();
+        assert_eq!(wire.press(&mut raw), 0);
+        assert!(raw.is_empty());
+        assert_eq!(wire.chunks[0].data.as_ptr(), place);
+        assert_eq!(wire.len(), 900 + 2000 + 12);
+    }
+
+    #[test]
+    fn the_serials_stay_those_of_the_messages() {
+        let mut wire = compressing(HeaderForm::Full);
+        wire.push(101, b"first");
+        let mut raw = wire.like();
+        raw.push(DATA, &[7; 2000]);
+        raw.push(202, &[0]);
+        assert!(wire.press(&mut raw) > 1900);
+        let bytes = send_all(&mut wire);
+        let serials: Vec<_> = messages(HeaderForm::Full, &bytes).map(|(head, _)| head[0]).collect();
+        assert_eq!(serials, [1, 2, 3]);
+    }
+
     proptest! {
+        #[test]
+        fn pressing_changes_no_data(
+            sizes in prop::collection::vec((0u8..3, 1usize..6000), 1..40),
+            full in any::<bool>(),
+        ) {
+            let form = if full { HeaderForm::Full } else { HeaderForm::Mini };
+            let mut wire = compressing(form);
+            let mut raw = wire.like();
+            let (mut expected, mut queued, mut saved) = (Vec::new(), 0, 0);
+            for (number, &(sort, size)) in sizes.iter().enumerate() {
+                let body: Vec<u8> = match sort {
+                    0 => vec![number as u8; size],
+                    _ => (0..size).map(|i| ((i * i * 31) >> 3) as u8).collect(),
+                };
+                let kind = if sort == 2 { 202 } else { DATA };
+                raw.push(kind, &body);
+                queued += form.bytes() + size;
+                expected.push((kind, body));
+            }
+            while !raw.is_empty() {
+                saved += wire.press(&mut raw);
+            }
+            prop_assert_eq!(wire.len() + saved, queued);
+            prop_assert_eq!(received(form, &send_all(&mut wire)), expected);
+        }
+
         #[test]
         fn bytes_leave_in_order_whatever_the_socket_takes(
             steps in prop::collection::vec((0u8..4, 0usize..600), 1..60),

@@ -112,3 +112,21 @@ pub const CHANNEL_RULES: usize = 256;
 
 /// Longest name of a channel: it stands in QEMU's options and in log lines.
 pub const CHANNEL_NAME: usize = 32;
+
+/// Blocks up to this length are not compressed: upstream's number. The headers of a
+/// message and a system call cost more than is saved.
+pub const COMPRESSION_THRESHOLD: usize = 1000;
+
+/// One part in so many must be saved, or compressing counts as futile.
+pub const COMPRESSION_GAIN: usize = 32;
+
+/// Futile attempts in a row before compression pauses: enough that one picture in a
+/// text stops nothing.
+pub const COMPRESSION_ATTEMPTS: u32 = 4;
+
+/// Bytes that pass as they are before the next attempt. Each futile attempt doubles it.
+pub const COMPRESSION_PAUSE: usize = 256 * 1024;
+
+/// Longest pause: one block in 256 is tried, and a stream that begins to shrink is
+/// noticed after a fraction of a second.
+pub const COMPRESSION_LONGEST_PAUSE: usize = 16 * 1024 * 1024;

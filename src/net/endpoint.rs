@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use super::reactor::{Interest, Registration};
 use super::stream::{Received, Stream};
-use crate::channel::framing::{Framer, Message, TooLarge};
+use crate::channel::framing::{Framer, Message, Refused};
 use crate::channel::outbox::{Outbox, SLICES};
 use crate::config::limits;
 
@@ -53,7 +53,7 @@ impl<R: Registration> Endpoint<R> {
     }
 
     /// The next message out of what was read.
-    pub fn poll_message(&mut self) -> Result<Option<Message>, TooLarge> {
+    pub fn poll_message(&mut self) -> Result<Option<Message>, Refused> {
         self.framer.poll_message()
     }
 

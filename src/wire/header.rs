@@ -47,12 +47,17 @@ impl HeaderForm {
 
     /// Writes a header to the front of `out`, which must hold [`HeaderForm::bytes`] bytes.
     pub fn write(self, out: &mut [u8], header: Header, serial: u64) {
+        if self == Self::Full {
+            out[..8].copy_from_slice(&serial.to_le_bytes());
+            out[14..18].copy_from_slice(&0u32.to_le_bytes());
+        }
+        self.rewrite(out, header);
+    }
+
+    /// Changes type and size in a header that was written; the serial stays.
+    pub fn rewrite(self, out: &mut [u8], header: Header) {
         let at = match self {
-            Self::Full => {
-                out[..8].copy_from_slice(&serial.to_le_bytes());
-                out[14..18].copy_from_slice(&0u32.to_le_bytes());
-                8
-            }
+            Self::Full => 8,
             Self::Mini => 0,
         };
         out[at..at + 2].copy_from_slice(&header.kind.to_le_bytes());

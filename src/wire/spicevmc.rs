@@ -15,7 +15,13 @@ pub mod channel {
 /// Data, in either direction.
 pub const DATA: u16 = 101;
 /// Compressed data, in either direction.
-const COMPRESSED_DATA: u16 = 102;
+pub const COMPRESSED_DATA: u16 = 102;
+/// The one kind of compression: a raw LZ4 block without a frame.
+pub const COMPRESSION_LZ4: u8 = 1;
+/// What stands before the block: u8 kind of compression, u32 length without it.
+pub const COMPRESSED_HEADER: usize = 5;
+/// The capability of both sides that allows [`COMPRESSED_DATA`].
+pub const CAP_LZ4: u32 = 0;
 /// Client to server: a port event.
 const CLIENT_PORT_EVENT: u16 = 201;
 /// Server to client: the port's name and state.
@@ -45,7 +51,7 @@ pub fn parse(kind: u16, body: &[u8], is_port: bool) -> Result<FromClient, Malfor
     match kind {
         DATA if body.is_empty() => Err(Malformed::Short(kind)),
         DATA => Ok(FromClient::Data),
-        // Compression is not offered, so a client that sends it is wrong.
+        // Where compression is offered, the message has become DATA before it gets here.
         COMPRESSED_DATA => Err(Malformed::Unexpected(kind)),
         CLIENT_PORT_EVENT if is_port => {
             body.first().map(|&event| FromClient::PortEvent(event)).ok_or(Malformed::Short(kind))
@@ -65,9 +71,28 @@ pub fn port_init(name: &[u8], opened: bool) -> Vec<u8> {
     body
 }
 
+/// What stands before an LZ4 block that comes to `length` bytes.
+pub fn compressed_header(length: u32) -> [u8; COMPRESSED_HEADER] {
+    let [a, b, c, d] = length.to_le_bytes();
+    [COMPRESSION_LZ4, a, b, c, d]
+}
+
+/// Takes what stands before a compressed block: the kind of compression and the length
+/// without it.
+pub fn parse_compressed_header(header: [u8; COMPRESSED_HEADER]) -> (u8, u32) {
+    let [kind, a, b, c, d] = header;
+    (kind, u32::from_le_bytes([a, b, c, d]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn compressed_headers_come_back() {
+        assert_eq!(compressed_header(0x0102_0304), [1, 4, 3, 2, 1]);
+        assert_eq!(parse_compressed_header([1, 4, 3, 2, 1]), (1, 0x0102_0304));
+    }
 
     #[test]
     fn port_init_points_at_the_name() {

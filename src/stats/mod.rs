@@ -1,0 +1,7 @@
+//! What is counted while the library works.
+//!
+//! Counters are atomics that any thread may add to; nothing here is a lock.
+
+mod channel;
+
+pub use channel::{ChannelCounters, ChannelTotals};
