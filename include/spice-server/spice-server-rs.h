@@ -14,9 +14,154 @@
 #include "spice-server.h"
 #include "spice-char-device.h"
 
+/**
+ * As the server's configuration has it.
+ */
+#define SPICE_SERVER_CHANNEL_DEFAULT 0
+
+/**
+ * LZ4 is offered to clients.
+ */
+#define SPICE_SERVER_COMPRESSION_ON 1
+
+/**
+ * Data go as they are.
+ */
+#define SPICE_SERVER_COMPRESSION_OFF 2
+
+/**
+ * A second client is refused, the first one stays.
+ */
+#define SPICE_SERVER_BUSY_REFUSE 1
+
+/**
+ * A second client takes over, the first one is cut.
+ */
+#define SPICE_SERVER_BUSY_TAKE_OVER 2
+
+/**
+ * A rule that says which devices get which channel. Zero or NULL is the default for
+ * every member but `size` and the one that selects the devices.
+ */
+typedef struct SpiceServerChannelRule {
+    /**
+     * sizeof(SpiceServerChannelRule): later versions may have more members at the end.
+     */
+    uint32_t size;
+    /**
+     * The channel type, 12 to 255; for ports 10 and 11, too. 0: what the devices would
+     * have had, which a new subtype does not have.
+     */
+    uint32_t channel_type;
+    /**
+     * For the port of this name; with a `*` at its end for all whose names begin so. NULL
+     * when the rule is for a subtype.
+     */
+    const char *port_name;
+    /**
+     * For devices of this subtype (`-chardev spicevmc,name=...`). NULL when the rule is
+     * for ports.
+     */
+    const char *subtype;
+    /**
+     * The channel's name in spice_server_set_channel_security() and in the log: 1 to 32
+     * of the characters a-z, 0-9, '-', '_' and '.'. NULL: "channel-" and the type.
+     */
+    const char *name;
+    /**
+     * SPICE_SERVER_COMPRESSION_ON or _OFF.
+     */
+    uint32_t compression;
+    /**
+     * SPICE_SERVER_BUSY_REFUSE or _TAKE_OVER.
+     */
+    uint32_t busy;
+    /**
+     * Seconds, up to 86400, after which a client that cannot be reached any more is cut
+     * (TCP only); -1: only the kernel's keepalive finds it, after ten minutes and more.
+     */
+    int32_t idle_timeout;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} SpiceServerChannelRule;
+
+/**
+ * What a channel of a char device has moved since the device was added, over all its
+ * clients: bytes of data without headers.
+ */
+typedef struct SpiceServerChannelStatistics {
+    /**
+     * Set by the caller: sizeof(SpiceServerChannelStatistics). No more than so much is
+     * written.
+     */
+    uint32_t size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * From clients, in messages that were not compressed.
+     */
+    uint64_t in_data;
+    /**
+     * From clients, compressed, as it came.
+     */
+    uint64_t in_compressed;
+    /**
+     * From clients, what the compressed bytes came to.
+     */
+    uint64_t in_decompressed;
+    /**
+     * From the device.
+     */
+    uint64_t out_data;
+    /**
+     * To clients, compressed, as it was sent.
+     */
+    uint64_t out_compressed;
+    /**
+     * To clients, what those bytes had been.
+     */
+    uint64_t out_uncompressed;
+} SpiceServerChannelStatistics;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Adds a rule that says which devices get which channel, for devices that are added
+ * from now on. May be called before and after spice_server_init(). Rules of the
+ * configuration file for the same devices come first: this one is refused then, or, if
+ * the file's is in a section for this VM, dropped by spice_server_init() with a line in
+ * the log.
+ *
+ * @param rule is copied, with its texts
+ * @return 0; -1, logged, when a member is wrong, a rule for the same devices is there,
+ *   or the type or the name is taken by another channel
+ *
+ * Main thread.
+ */
+int spice_server_register_channel(SpiceServer *server,
+                                  const struct SpiceServerChannelRule *rule);
+
+/**
+ * Tells what a channel has moved.
+ *
+ * @param channel_type the channel's type, 9 for USB redirection and so on
+ * @param id tells channels of one type apart; the first is 0
+ * @param statistics where to write it; its `size` is set by the caller
+ * @return 0; -1, logged, when there is no such channel of a char device, or
+ *   `statistics` is NULL or too small
+ *
+ * Main thread.
+ */
+int spice_server_channel_statistics(SpiceServer *server,
+                                    uint8_t channel_type,
+                                    uint8_t id,
+                                    struct SpiceServerChannelStatistics *statistics);
 
 /**
  * Like spice_char_device_state_create(), for a device of this server.

@@ -212,7 +212,9 @@ mod tests {
         ) {
             if tame {
                 // Offsets that are likely to be good.
-                block.iter_mut().for_each(|byte| *byte &= 0x13);
+                for byte in &mut block {
+                    *byte &= 0x13;
+                }
             }
             let mut room = vec![0; length];
             let theirs = lz4_flex::block::decompress_into(&block, &mut room);

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use crate::channel::framing::{BodyRule, Message};
 use crate::config::limits;
 use crate::wire::common::{self, Malformed};
-use crate::wire::spicevmc::{self, FromClient, channel};
+use crate::wire::spicevmc::{self, FromClient};
 
 /// How large a client's messages may be. Data may be any run of bytes, so a
 /// long one is passed on while it arrives.
 pub fn rules(kind: u16) -> BodyRule {
-    if kind == spicevmc::DATA {
+    if matches!(kind, spicevmc::DATA | spicevmc::COMPRESSED_DATA) {
         BodyRule::Stream(limits::DATA_MESSAGE)
     } else {
         BodyRule::Whole(limits::SPICEVMC_CONTROL)
@@ -28,27 +28,14 @@ pub enum Request {
     Nothing,
 }
 
-/// Understands one message on a channel of this type.
-pub fn handle(kind: u8, message: Message) -> Result<Request, Malformed> {
+/// Understands one message; `is_port` when the channel has port events.
+pub fn handle(message: Message, is_port: bool) -> Result<Request, Malformed> {
     if let Some(common) = common::parse(message.kind, &message.body) {
         return common.map(|_| Request::Nothing);
     }
-    match spicevmc::parse(message.kind, &message.body, kind != channel::USBREDIR)? {
+    match spicevmc::parse(message.kind, &message.body, is_port)? {
         FromClient::Data => Ok(Request::Data(message.body)),
         FromClient::PortEvent(event) => Ok(Request::PortEvent(event)),
-    }
-}
-
-/// The channel type for a char device of this subtype and port name; `None` when
-/// it is no spicevmc device.
-pub fn channel_type(subtype: &[u8], port_name: Option<&[u8]>) -> Option<u8> {
-    match (subtype, port_name) {
-        (b"usbredir", _) => Some(channel::USBREDIR),
-        (b"port", Some(b"org.spice-space.webdav.0")) => Some(channel::WEBDAV),
-        // A device with a protocol of its own, not a plain port.
-        (b"port", Some(b"org.spice-space.stream.0") | None) => None,
-        (b"port", Some(_)) => Some(channel::PORT),
-        _ => None,
     }
 }
 
@@ -57,20 +44,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_decide_the_channel_type() {
-        assert_eq!(channel_type(b"usbredir", None), Some(9));
-        assert_eq!(channel_type(b"port", Some(b"org.spice-space.fs.0")), Some(10));
-        assert_eq!(channel_type(b"port", Some(b"org.spice-space.webdav.0")), Some(11));
-        assert_eq!(channel_type(b"port", None), None);
-        assert_eq!(channel_type(b"vdagent", None), None);
-        assert_eq!(channel_type(b"Port", Some(b"x")), None, "case counts");
-    }
-
-    #[test]
     fn data_keeps_its_buffer() {
         let body = Bytes::from_static(b"abc");
         let message = Message { kind: 101, body: body.clone() };
-        let Ok(Request::Data(data)) = handle(10, message) else {
+        let Ok(Request::Data(data)) = handle(message, true) else {
             panic!("data");
         };
         assert_eq!(data.as_ptr(), body.as_ptr(), "not copied");

@@ -1,10 +1,9 @@
 //! Where an established connection lives: on the host's main loop or on the I/O thread.
 
 /// The home of a connection (ARCHITECTURE.md, "Threads").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HomeKind {
     /// Watched through the host's `SpiceCoreInterface`.
-    #[default]
     Main,
     /// Watched by the I/O thread; messages cross in bounded queues.
     Thread,
@@ -12,16 +11,22 @@ pub enum HomeKind {
 
 impl HomeKind {
     /// The home that tests force with `SPICE_SERVER_IO_HOME=main|thread`.
-    pub fn from_environment() -> Self {
+    pub fn from_environment() -> Option<Self> {
         match std::env::var("SPICE_SERVER_IO_HOME").as_deref() {
-            Ok("thread") => Self::Thread,
-            Ok("main") | Err(_) => Self::Main,
+            Ok("thread") => Some(Self::Thread),
+            Ok("main") => Some(Self::Main),
+            Err(_) => None,
             Ok(other) => {
-                crate::warning!(
-                    "SPICE_SERVER_IO_HOME={other}: expected main or thread; using main"
-                );
-                Self::Main
+                crate::warning!("SPICE_SERVER_IO_HOME={other}: expected main or thread");
+                None
             }
         }
+    }
+
+    /// The home of a connection that nothing forces: work that takes long, as
+    /// compression does, is to be done off the host's thread, and a change of thread
+    /// costs latency for nothing where there is none.
+    pub fn of(compresses: bool) -> Self {
+        if compresses { Self::Thread } else { Self::Main }
     }
 }

@@ -130,3 +130,7 @@ pub const COMPRESSION_PAUSE: usize = 256 * 1024;
 /// Longest pause: one block in 256 is tried, and a stream that begins to shrink is
 /// noticed after a fraction of a second.
 pub const COMPRESSION_LONGEST_PAUSE: usize = 16 * 1024 * 1024;
+
+/// Longest time that a client of a char device may be unreachable before it is cut, where
+/// that is limited at all.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(86_400);

@@ -364,8 +364,9 @@ fn check_selector(selector: &Selector) -> Result<(), RuleError> {
 /// The type for a rule, checked.
 fn channel_type(selector: &Selector, wanted: Option<u8>) -> Result<u8, RuleError> {
     match (selector, wanted) {
-        (_, Some(kind @ FIRST_FREE..)) => Ok(kind),
-        (Selector::Port(_), Some(kind @ (PORT | WEBDAV))) => Ok(kind),
+        (Selector::Port(_), Some(kind @ (PORT | WEBDAV))) | (_, Some(kind @ FIRST_FREE..)) => {
+            Ok(kind)
+        }
         (Selector::Subtype(name), None | Some(USBREDIR)) if name == "usbredir" => Ok(USBREDIR),
         (_, Some(kind)) => Err(RuleError::ReservedType(kind)),
         (Selector::Port(name), None) if name == WEBDAV_PORT => Ok(WEBDAV),

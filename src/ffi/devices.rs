@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use super::handles;
+use super::{handles, subtypes};
 use crate::guard::guard;
 use crate::host::abi::{
     self, InterfaceKind, SpiceBaseInstance, SpiceBaseInterface, SpiceCharDeviceInstance,
@@ -125,20 +125,18 @@ pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstan
     })
 }
 
-/// Subtypes that `-chardev spicevmc` may name: a NULL-terminated array that lives for
-/// ever. "port" is not among them: ports come by another way.
+/// Subtypes that `-chardev spicevmc` may name, those that were registered on the newest
+/// server among them: a NULL-terminated array that lives for ever. "port" is not among
+/// them: ports come by another way.
 ///
 /// Compat: partial: vdagent and smartcard are listed, so that command lines start, and not served
 /// Shown by: c-tests/test-port.c
 #[unsafe(no_mangle)]
 pub extern "C" fn spice_server_char_device_recognized_subtypes() -> *mut *const c_char {
-    /// Pointers to constant text may be shared between threads.
-    struct Table([*const c_char; 4]);
-    // SAFETY: the table and what it points to never change.
-    unsafe impl Sync for Table {}
-    static TABLE: Table =
-        Table([c"vdagent".as_ptr(), c"smartcard".as_ptr(), c"usbredir".as_ptr(), std::ptr::null()]);
-    (&raw const TABLE.0).cast::<*const c_char>().cast_mut()
+    guard("spice_server_char_device_recognized_subtypes", subtypes::upstream(), || {
+        let own = handles::newest_server().map(|server| server.registered_subtypes());
+        subtypes::table(&own.unwrap_or_default())
+    })
 }
 
 /// The device has data, or can take some again.

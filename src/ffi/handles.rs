@@ -109,6 +109,13 @@ pub(super) fn note_initialised(server: &Rc<Server>) {
     }
 }
 
+/// The server initialised last, or else the one made last; `None` when there is none.
+pub(super) fn newest_server() -> Option<Rc<Server>> {
+    let servers = SERVERS.lock();
+    let initialised = servers.iter().rev().find(|known| known.0.is_initialised());
+    initialised.or(servers.last()).map(|known| Rc::clone(&known.0))
+}
+
 /// The server initialised last, for functions that name none. Its lack is logged.
 pub(super) fn latest_server(entry: &str) -> Option<Rc<Server>> {
     let latest = SERVERS

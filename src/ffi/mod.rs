@@ -4,7 +4,8 @@
 //! `Compat: partial: what lacks` or `Compat: missing`, and a line
 //! `Shown by: FILE[, FILE]` naming the tests; `scripts/compat` makes
 //! docs/compat.md of them. Those of the old char-device API (`char_device`,
-//! `marshaller`) are no part of that table and carry the second line only.
+//! `marshaller`) and our additions (`registry`) are no part of that table and carry the
+//! second line only.
 
 pub mod audio;
 pub mod char_device;
@@ -13,6 +14,8 @@ mod handles;
 pub mod marshaller;
 pub mod migration;
 pub mod qxl;
+pub mod registry;
 pub mod replay;
 pub mod server;
 pub mod settings;
+mod subtypes;

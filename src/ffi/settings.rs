@@ -10,7 +10,6 @@ use crate::guard::guard;
 use crate::link::ChannelSecurity;
 use crate::server::Server;
 use crate::server::settings::usable_codecs;
-use crate::server::tickets::channel_type;
 
 const OK: c_int = 0;
 const FAILED: c_int = -1;
@@ -189,19 +188,16 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
     with_server(NAME, server, FAILED, |server| {
         let security = ChannelSecurity::from_bits_truncate(security as u32);
         // SAFETY: the caller's promise.
-        let kind = match unsafe { text(channel) } {
-            None => None,
-            Some(name) => {
-                let Some(kind) = channel_type(name) else {
-                    let name = String::from_utf8_lossy(name);
-                    crate::warning!("{NAME}: there is no channel \"{name}\"");
-                    return FAILED;
-                };
-                Some(kind)
-            }
+        let Some(name) = (unsafe { text(channel) }) else {
+            server.set_channel_security(None, security);
+            return OK;
         };
-        server.set_channel_security(kind, security);
-        OK
+        if server.set_named_security(name, security) {
+            return OK;
+        }
+        let name = String::from_utf8_lossy(name);
+        crate::warning!("{NAME}: there is no channel \"{name}\"");
+        FAILED
     })
 }
 

@@ -7,12 +7,19 @@ use super::crossing::{Crossing, Delivered};
 use super::endpoint::{Endpoint, Fill};
 use super::reactor::IoRegistration;
 use crate::channel::ending::Ending;
+use crate::channel::framing::Message;
+use crate::channel::outbox::Outbox;
+use crate::config::limits;
 
 /// The I/O thread's end of a connection.
 #[derive(Debug)]
 pub(super) struct IoConnection {
     endpoint: Endpoint<IoRegistration>,
     crossing: Arc<Crossing>,
+    /// Fetched and not compressed yet.
+    raw: Outbox,
+    /// Nothing will be read after what is still to be delivered.
+    end: Option<Ending>,
 }
 
 /// What the main thread must hear after a step.
@@ -25,13 +32,14 @@ pub(super) struct Report {
 }
 
 impl IoConnection {
-    pub(super) fn new(endpoint: Endpoint<IoRegistration>, crossing: Arc<Crossing>) -> Self {
-        Self { endpoint, crossing }
+    pub(super) fn new(mut endpoint: Endpoint<IoRegistration>, crossing: Arc<Crossing>) -> Self {
+        let raw = endpoint.outbox().like();
+        Self { endpoint, crossing, raw, end: None }
     }
 
     /// Delivers what was read together with the link and sends what is queued.
     pub(super) fn begin(&mut self) -> Report {
-        let arrived = self.deliver(None);
+        let arrived = self.deliver();
         Report { arrived, ..self.handle_queued() }
     }
 
@@ -42,12 +50,12 @@ impl IoConnection {
             report = self.handle_queued();
         }
         if readable {
-            let end = match self.endpoint.fill() {
+            self.end = match self.endpoint.fill() {
                 Ok(Fill::Open) => None,
                 Ok(Fill::End) => Some(Ending::ByClient),
                 Err(error) => Some(Ending::fault(error)),
             };
-            report.arrived |= self.deliver(end);
+            report.arrived |= self.deliver();
         }
         report
     }
@@ -66,11 +74,10 @@ impl IoConnection {
                     return Report { arrived, drained: false };
                 }
             }
-            if self.endpoint.outbox().is_empty() {
-                self.crossing.fetch(self.endpoint.outbox());
-            } else {
+            if !self.endpoint.outbox().is_empty() {
                 break;
             }
+            sent += self.refill();
             if self.endpoint.outbox().is_empty() {
                 break;
             }
@@ -78,10 +85,25 @@ impl IoConnection {
         Report { drained: self.crossing.sent(sent), arrived: false }
     }
 
+    /// Gets what is to be sent next, one chunk of it if it has to be compressed: the
+    /// socket is to have work while the rest waits. Returns the bytes that compression
+    /// has saved; nobody has to wait for those.
+    fn refill(&mut self) -> usize {
+        let outbox = self.endpoint.outbox();
+        if !outbox.compresses() {
+            self.crossing.fetch(outbox);
+            return 0;
+        }
+        if self.raw.is_empty() {
+            self.crossing.fetch(&mut self.raw);
+        }
+        outbox.press(&mut self.raw)
+    }
+
     /// The main thread has taken the messages: read on.
     pub(super) fn resume(&mut self) -> Report {
         self.endpoint.set_reading(true);
-        Report { arrived: self.deliver(None), drained: false }
+        Report { arrived: self.deliver(), drained: false }
     }
 
     /// A step panicked: tells the other side that nothing more will come.
@@ -90,16 +112,24 @@ impl IoConnection {
         self.crossing.deliver(VecDeque::new(), Some(reason));
     }
 
-    /// Cuts what was read into messages and hands them over. Returns whether the
-    /// main thread must be told.
-    fn deliver(&mut self, mut end: Option<Ending>) -> bool {
-        let mut messages = VecDeque::new();
-        loop {
+    /// Cuts what was read into messages and hands them over, no more than the other
+    /// side's inbox holds: what was read may be much more when it is decompressed.
+    /// Returns whether the main thread must be told.
+    fn deliver(&mut self) -> bool {
+        let (mut messages, mut bytes) = (VecDeque::<Message>::new(), 0);
+        let mut end = None;
+        while bytes < limits::INBOX {
             match self.endpoint.poll_message() {
-                Ok(Some(message)) => messages.push_back(message),
-                Ok(None) => break,
-                Err(too_large) => {
-                    end = Some(Ending::fault(too_large));
+                Ok(Some(message)) => {
+                    bytes += message.body.len();
+                    messages.push_back(message);
+                }
+                Ok(None) => {
+                    end = self.end.take();
+                    break;
+                }
+                Err(refused) => {
+                    end = Some(Ending::fault(refused));
                     break;
                 }
             }

@@ -12,6 +12,11 @@ use super::sys;
 /// Idle time before the kernel probes a silent TCP peer: upstream's ten minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
 
+/// Probes of a peer that may be gone.
+const KEEPALIVE_PROBES: u32 = 5;
+/// The kernel counts in whole seconds.
+const KEEPALIVE_STEP: Duration = Duration::from_secs(1);
+
 /// A client's socket.
 #[derive(Debug)]
 pub struct Stream {
@@ -60,6 +65,23 @@ impl Stream {
     /// Whether the peer is on the same machine by a unix socket.
     pub fn is_unix(&self) -> bool {
         self.is_unix
+    }
+
+    /// Cuts a TCP connection whose peer has been unreachable for `longest`, without
+    /// unsent bytes (the kernel probes it then) as well as with them. Only the kernel can
+    /// tell a silent peer from one that is gone.
+    pub fn limit_absence(&self, longest: Duration) {
+        if self.is_unix {
+            return;
+        }
+        // Probes during the last half, so that a lost one or two do no harm.
+        let half = (longest / 2).max(KEEPALIVE_STEP);
+        let step = (half / KEEPALIVE_PROBES).max(KEEPALIVE_STEP);
+        let keepalive =
+            TcpKeepalive::new().with_time(half).with_interval(step).with_retries(KEEPALIVE_PROBES);
+        let _ = self.socket.set_tcp_keepalive(&keepalive);
+        // With this option the kernel goes by the time and not by the number of probes.
+        let _ = self.socket.set_tcp_user_timeout(Some(longest));
     }
 
     /// The addresses of both ends, empty where the kernel does not tell.

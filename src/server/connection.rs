@@ -158,9 +158,15 @@ impl Connection {
         self.queue(|outbox| outbox.push(kind, body))
     }
 
-    /// Queues the link result.
-    pub(super) fn send_raw(&self, bytes: &[u8]) -> io::Result<()> {
-        self.queue(|outbox| outbox.push_raw(bytes))
+    /// Sends what was queued before the connection had its home: the link result.
+    pub(super) fn begin(&self) -> io::Result<()> {
+        if let Home::Main(home) = &self.home
+            && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
+        {
+            endpoint.flush()?;
+        }
+        // The I/O thread does so by itself.
+        Ok(())
     }
 
     /// Room to read a device's data into; `None` when the connection is gone.

@@ -9,8 +9,8 @@ use super::driver::{Driver, Kind, Timed};
 use super::qxl::{self, QxlHandle, StartError};
 use super::spicevmc::Device;
 use super::start::common_caps;
-use crate::channels::spicevmc::channel_type;
 use crate::chardev::Parameters;
+use crate::config::registry::Service;
 use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
@@ -18,6 +18,7 @@ use crate::host::qxl::QxlDevice;
 use crate::link::Offer;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
+use crate::wire::spicevmc::CAP_LZ4;
 
 /// Why an interface was not added.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,8 @@ impl Server {
     pub fn add_char_device(self: &Rc<Self>, host: CharDevice) -> Option<Rc<Device>> {
         let subtype = host.subtype();
         let port_name = host.port_name().filter(|_| subtype == b"port");
-        let Some(kind) = channel_type(&subtype, port_name.as_deref()) else {
+        let service = self.registry.borrow().channel_for(&subtype, port_name.as_deref());
+        let Some(service) = service else {
             let (subtype, name) =
                 (String::from_utf8_lossy(&subtype), port_name.unwrap_or_default());
             let name = String::from_utf8_lossy(&name);
@@ -54,29 +56,30 @@ impl Server {
             );
             return None;
         };
-        self.add_spicevmc(host, kind, port_name)
+        self.add_spicevmc(host, service, port_name)
     }
 
-    /// Gives a char device a channel of this type. `None` when no id is left.
+    /// Gives a char device a channel. `None` when no id is left.
     pub fn add_spicevmc(
         self: &Rc<Self>,
         host: CharDevice,
-        kind: u8,
+        service: Service,
         port_name: Option<Vec<u8>>,
     ) -> Option<Rc<Device>> {
-        let Some(id) = self.free_channel_id(kind) else {
-            crate::warning!("no channel id is left for another device of channel type {kind}");
+        let Some(id) = self.free_channel_id(service.kind) else {
+            crate::warning!("no channel id is left for another {} channel", service.name);
             return None;
         };
-        let channel = ChannelKey { kind, id };
         let device_id = self.new_device_id();
         let server = Rc::downgrade(self);
-        let device = Rc::new(Device::for_channel(device_id, channel, server, host, port_name));
+        let device = Rc::new(Device::for_channel(device_id, id, service, server, host, port_name));
         self.watch_deadlines(device_id, Rc::downgrade(&device) as Weak<dyn Timed>);
         self.devices.borrow_mut().insert(0, Rc::clone(&device));
-        let offer = Offer { common_caps: common_caps(), channel_caps: CapSet::default() };
+        let channel = device.channel();
+        let channel_caps = CapSet::from_iter(device.policy().compression.then_some(CAP_LZ4));
+        let offer = Offer { common_caps: common_caps(), channel_caps };
         self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
-        crate::debug!("channel {channel} is there");
+        crate::debug!("{}: {channel} is there", device.kind());
         self.announce(channel);
         Some(device)
     }

@@ -15,6 +15,7 @@ mod events;
 mod interfaces;
 mod main_reactor;
 pub mod qxl;
+mod registration;
 mod session;
 pub mod settings;
 pub mod spicevmc;
@@ -39,6 +40,7 @@ use spicevmc::Device;
 
 use crate::channel::ending::Ending;
 use crate::config::home::HomeKind;
+use crate::config::registry::Registry;
 use crate::guard::guard;
 use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::core::{Core, Timer, Watch};
@@ -55,7 +57,9 @@ pub struct Server {
     /// What the setters of the C API set.
     pub settings: RefCell<Settings>,
     policy: Arc<SharedPolicy>,
-    home: HomeKind,
+    /// Where every connection is to live, if that is forced.
+    home: Cell<Option<HomeKind>>,
+    registry: RefCell<Registry>,
     /// Set by init.
     core: OnceCell<Core>,
     main_thread: Cell<Option<ThreadId>>,

@@ -9,6 +9,8 @@ use super::connection::{Connection, Next, Parts, Role};
 use super::deadlines::Due;
 use super::main_reactor::MainReactor;
 use super::spicevmc::Outcome;
+use crate::channel::compressor::Compressor;
+use crate::channel::decompressor::Decompressor;
 use crate::channel::ending::Ending;
 use crate::channel::framing::{Framer, Message, Rules};
 use crate::channel::liveness::{Liveness, Verdict};
@@ -27,6 +29,7 @@ use crate::wire::common;
 use crate::wire::header::HeaderForm;
 use crate::wire::link::{CapSet, LinkError, common_cap};
 use crate::wire::main::{self, Init, capability, to_client};
+use crate::wire::spicevmc::CAP_LZ4;
 
 /// One client: its main channel and everything else with the same session id.
 #[derive(Debug)]
@@ -115,7 +118,8 @@ impl Server {
         };
         let role = Role::Device(Rc::clone(&device));
         let connection = self.establish(id, connection_id, linked, role)?;
-        if device.attach(&connection) {
+        if device.make_way(self, &connection.peer) && !connection.is_closed() {
+            device.attach(&connection);
             self.after_establishing(&connection);
         } else {
             self.close_connection(&connection, "the channel has a client already");
@@ -139,15 +143,30 @@ impl Server {
         };
         let form = header_form(&request.common_caps);
         let mut framer = Framer::new(form, rules);
-        framer.input().extend_from_slice(&request.leftover);
         let mut outbox = Outbox::new(form, chunk);
+        if let Role::Device(device) = &role {
+            let policy = device.policy();
+            if !policy.idle.is_zero() {
+                stream.limit_absence(policy.idle);
+            }
+            if policy.compression {
+                framer = framer.with_decompressor(Decompressor::new(device.counters().clone()));
+                // On one machine compression costs more than it saves.
+                if request.channel_caps.has(CAP_LZ4) && !stream.is_unix() {
+                    outbox = outbox.with_compressor(Compressor::new(device.counters().clone()));
+                }
+            }
+        }
+        framer.input().extend_from_slice(&request.leftover);
         if !unsent.is_empty() {
             outbox.push_raw(&unsent);
         }
+        outbox.push_raw(&LinkError::Ok.to_result());
+        let home = self.home.get().unwrap_or(HomeKind::of(outbox.compresses()));
         let parts =
             Parts { id, channel, session: connection_id, peer, role, stream, framer, outbox };
         let core = self.core.get().ok_or("the server is not initialised")?;
-        let connection = match self.home {
+        let connection = match home {
             HomeKind::Main => {
                 let reactor = MainReactor::new(*core, Rc::downgrade(self));
                 Connection::on_main_loop(parts, &reactor).map_err(|error| error.to_string())?
@@ -159,9 +178,7 @@ impl Server {
         };
         let connection = Rc::new(connection);
         self.connections.borrow_mut().insert(id, Rc::clone(&connection));
-        connection
-            .send_raw(&LinkError::Ok.to_result())
-            .unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
+        connection.begin().unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
         self.tell_initialized(
             id,
             Initialized { connection_id, kind: channel.kind, id: channel.id, secured },

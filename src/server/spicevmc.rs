@@ -4,19 +4,24 @@
 //! into the library: no borrow is held across one.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Server;
 use super::connection::Connection;
+use super::deadlines::DeviceId;
 use super::driver::{Driver, Kind};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channels::spicevmc::{self, Request};
 use crate::chardev::{ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
+use crate::config::registry::{Busy, Policy, Service};
 use crate::host::char_device::CharDevice;
+use crate::stats::ChannelCounters;
 use crate::wire::ChannelKey;
 use crate::wire::spicevmc::{self as wire, event};
 
@@ -26,6 +31,10 @@ pub type Device = Driver<Spicevmc>;
 /// What a spicevmc device has besides the core: its channel and its one client.
 pub struct Spicevmc {
     channel: ChannelKey,
+    /// What the channel's type is called.
+    name: Arc<str>,
+    policy: Policy,
+    counters: Arc<ChannelCounters>,
     server: Weak<Server>,
     /// The name of a port; other devices have no port messages.
     port_name: Option<Vec<u8>>,
@@ -51,21 +60,25 @@ const PARAMETERS: Parameters = Parameters { token_interval: 0, self_tokens: limi
 impl Device {
     /// A device for this channel.
     pub(super) fn for_channel(
-        id: super::deadlines::DeviceId,
-        channel: ChannelKey,
+        device: DeviceId,
+        id: u8,
+        service: Service,
         server: Weak<Server>,
         host: CharDevice,
         port_name: Option<Vec<u8>>,
     ) -> Self {
         let kind = Spicevmc {
-            channel,
+            channel: ChannelKey { kind: service.kind, id },
+            name: service.name,
+            policy: service.policy,
+            counters: Arc::default(),
             server: Weak::clone(&server),
             port_name,
             port_opened: Cell::new(false),
             connection: RefCell::default(),
             had_data: Cell::new(false),
         };
-        Self::new(id, server, host, PARAMETERS, kind)
+        Self::new(device, server, host, PARAMETERS, kind)
     }
 
     /// The channel that clients link to.
@@ -73,24 +86,48 @@ impl Device {
         self.kind().channel
     }
 
+    /// How the channel is served.
+    pub(super) fn policy(&self) -> Policy {
+        self.kind().policy
+    }
+
+    /// What the channel has moved.
+    pub(super) fn counters(&self) -> &Arc<ChannelCounters> {
+        &self.kind().counters
+    }
+
     /// The client connected to it, if any.
     pub(super) fn connection(&self) -> Option<Rc<Connection>> {
         self.kind().connection.borrow().clone()
     }
 
-    /// A client's channel is linked. False, and nothing has changed, when another
-    /// client has the device.
-    pub(super) fn attach(&self, connection: &Rc<Connection>) -> bool {
+    /// Whether a client from `newcomer` may have the device. If another client has it,
+    /// that one stays or leaves, as the channel's policy says.
+    pub(super) fn make_way(&self, server: &Rc<Server>, newcomer: &str) -> bool {
+        let Some(present) = self.connection() else {
+            return true;
+        };
         let vmc = self.kind();
-        if let Some(present) = &*vmc.connection.borrow() {
-            crate::warning!(
-                "channel {}: {} is connected already, refusing {}",
-                vmc.channel,
-                present.peer,
-                connection.peer
-            );
-            return false;
+        match vmc.policy.busy {
+            Busy::Refuse => {
+                crate::warning!(
+                    "{vmc}: {} is connected already, refusing {newcomer}",
+                    present.peer
+                );
+                return false;
+            }
+            Busy::TakeOver => {
+                crate::warning!("{vmc}: {newcomer} takes over from {}", present.peer);
+                server.close_connection(&present, "another client takes over");
+            }
         }
+        // The device heard that its client is gone, and may have been removed for that.
+        self.host().is_some() && self.connection().is_none()
+    }
+
+    /// A client's channel is linked, and no other client is there.
+    pub(super) fn attach(&self, connection: &Rc<Connection>) {
+        let vmc = self.kind();
         *vmc.connection.borrow_mut() = Some(Rc::clone(connection));
         if let Some(name) = &vmc.port_name {
             let init = wire::port_init(name, vmc.port_opened.get());
@@ -103,7 +140,6 @@ impl Device {
         if let Some(host) = self.host() {
             host.state(true);
         }
-        true
     }
 
     /// The client's connection is closed.
@@ -145,10 +181,7 @@ impl Device {
     pub fn port_event(&self, event: u8) {
         let vmc = self.kind();
         if vmc.port_name.is_none() {
-            return crate::warning!(
-                "channel {}: port event on a device without events",
-                vmc.channel
-            );
+            return crate::warning!("{vmc}: port event on a device without events");
         }
         match event {
             event::OPENED => vmc.port_opened.set(true),
@@ -163,7 +196,7 @@ impl Device {
     /// A client's message.
     pub(super) fn handle_message(&self, message: Message) -> Outcome {
         let kind = message.kind;
-        match spicevmc::handle(self.channel().kind, message) {
+        match spicevmc::handle(message, self.kind().port_name.is_some()) {
             Ok(Request::Data(data)) => match self.take_data(data) {
                 Ok(()) => Outcome::Handled,
                 Err(body) => Outcome::Full(Message { kind, body }),
@@ -183,6 +216,7 @@ impl Device {
         if self.queued_bytes() >= limits::CLIENT_TO_DEVICE || !self.take_self_token() {
             return Err(data);
         }
+        self.kind().counters.received(data.len());
         let pending =
             Pending { length: data.len(), buffer: data, origin: Origin::Server, price: 1 };
         if let Err(unused) = self.add(pending) {
@@ -228,6 +262,7 @@ impl Kind for Spicevmc {
         let mut loan = connection.lend(limits::DEVICE_READ)?;
         let length = driver.read(loan.body());
         self.had_data.set(length > 0);
+        self.counters.read_from_device(length);
         if let Err(error) = connection.settle(loan, wire::DATA, length) {
             self.doom(&connection, Ending::fault(error));
         }
@@ -269,6 +304,13 @@ impl Kind for Spicevmc {
         if let Some(connection) = connection {
             self.doom(&connection, Ending::fault("internal error"));
         }
+    }
+}
+
+/// As the log names it.
+impl fmt::Display for Spicevmc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "channel {}:{}", self.name, self.channel.id)
     }
 }
 

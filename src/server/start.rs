@@ -59,7 +59,8 @@ impl Server {
         Self {
             settings: RefCell::new(Settings::new()),
             policy: Arc::new(SharedPolicy::new(snapshot)),
-            home: HomeKind::from_environment(),
+            home: Cell::new(HomeKind::from_environment()),
+            registry: RefCell::default(),
             core: OnceCell::new(),
             main_thread: Cell::new(None),
             io: RefCell::default(),

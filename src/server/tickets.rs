@@ -66,33 +66,3 @@ impl Server {
         });
     }
 }
-
-/// The type number of a channel name in security settings.
-pub fn channel_type(name: &[u8]) -> Option<u8> {
-    const NAMES: [(&[u8], u8); 11] = [
-        (b"main", 1),
-        (b"display", 2),
-        (b"inputs", 3),
-        (b"cursor", 4),
-        (b"playback", 5),
-        (b"record", 6),
-        (b"tunnel", 7),
-        (b"smartcard", 8),
-        (b"usbredir", 9),
-        (b"port", 10),
-        (b"webdav", 11),
-    ];
-    NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::channel_type;
-
-    #[test]
-    fn names_are_exact() {
-        assert_eq!(channel_type(b"webdav"), Some(11));
-        assert_eq!(channel_type(b"Main"), None);
-        assert_eq!(channel_type(b""), None);
-    }
-}

@@ -2,16 +2,6 @@
 
 use super::common::Malformed;
 
-/// Channel type numbers of the family.
-pub mod channel {
-    /// USB redirection.
-    pub const USBREDIR: u8 = 9;
-    /// A named port.
-    pub const PORT: u8 = 10;
-    /// A shared folder: a port by another number.
-    pub const WEBDAV: u8 = 11;
-}
-
 /// Data, in either direction.
 pub const DATA: u16 = 101;
 /// Compressed data, in either direction.

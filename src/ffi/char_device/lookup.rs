@@ -95,7 +95,7 @@ pub(super) unsafe fn connect(
         return std::ptr::null_mut();
     }
     let port_name = host.port_name().filter(|_| host.subtype() == b"port");
-    let Some(device) = server.add_spicevmc(host, kind, port_name) else {
+    let Some(device) = server.add_spicevmc(host, server.channel_of_type(kind), port_name) else {
         return std::ptr::null_mut();
     };
     let number = handles::number_device(&device);
