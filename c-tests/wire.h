@@ -116,5 +116,9 @@ enum {
     S_PORT_EVENT = 202,
     C_PORT_EVENT = 201,
 };
+enum {
+    VMC_CAP_LZ4 = 1, /* bit 0 */
+    COMPRESSION_LZ4 = 1,
+};
 
 #endif
