@@ -303,6 +303,22 @@ static void second_client_is_refused(void)
     close_bench(&b);
 }
 
+/* Whoever leaves as soon as it is linked leaves the device to the next one. */
+static void gone_as_soon_as_linked(void)
+{
+    struct bench b;
+    struct client c;
+    open_bench(&b);
+    for (int i = 0; i < 100; i++) {
+        rig_channel(&b.r, &c, CH_PORT, 0, b.session);
+        client_close(&c);
+        EXPECT(chardev_wait_states(&b.port, 2 * i + 2));
+    }
+    connect_port(&b, &c);
+    client_close(&c);
+    close_bench(&b);
+}
+
 static void removal_ends_the_channel(void)
 {
     struct bench b;
@@ -599,6 +615,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(data_both_ways_with_full_headers),
     TAP_CASE(device_is_read_inside_wakeup),
     TAP_CASE(second_client_is_refused),
+    TAP_CASE(gone_as_soon_as_linked),
     TAP_CASE(removal_ends_the_channel),
     TAP_CASE(removal_without_client),
     TAP_CASE(lowest_free_id),
