@@ -39,6 +39,8 @@ enum difference {
     DIFF_CLIENT_MOUSE,
     /** Two PINGs for the latency once a channel has been idle. */
     DIFF_LATENCY_PINGS,
+    /** Compressed messages from a client count like others. */
+    DIFF_COMPRESSED_TOKENS,
     DIFF_COUNT
 };
 

@@ -116,8 +116,10 @@ enum {
     S_PORT_EVENT = 202,
     C_PORT_EVENT = 201,
 };
+
+/* Their capability, as bits, and the kind of compression it allows. */
 enum {
-    VMC_CAP_LZ4 = 1, /* bit 0 */
+    VMC_CAP_LZ4 = 1,
     COMPRESSION_LZ4 = 1,
 };
 
