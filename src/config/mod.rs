@@ -7,6 +7,7 @@
 pub mod file;
 pub mod home;
 pub mod limits;
+mod print;
 pub mod registry;
 
 use home::HomeKind;
