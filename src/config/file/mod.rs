@@ -36,6 +36,9 @@ pub use self::vm::uuid;
 /// Where the file is if nobody says otherwise.
 pub const PATH: &str = "/etc/spice-server/config.toml";
 
+/// A file with every setting commented out.
+pub const EXAMPLE: &str = include_str!("../../../share/config.toml.example");
+
 /// The variable that says otherwise.
 const VARIABLE: &str = "SPICE_SERVER_CONFIG";
 

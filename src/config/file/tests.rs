@@ -482,6 +482,36 @@ fn only_a_file_of_moderate_size_is_read() {
     std::fs::remove_dir_all(&place).expect("removed");
 }
 
+#[test]
+fn the_example_changes_nothing_as_it_stands() {
+    let as_it_stands = config(EXAMPLE, "win10-1").to_string();
+    assert_eq!(as_it_stands, Config::default().to_string());
+    assert!(EXAMPLE.lines().all(|line| line.is_empty() || line.starts_with('#')));
+}
+
+#[test]
+fn the_example_is_right_and_has_the_defaults() {
+    // Text has a blank behind its `#`, settings have none.
+    let setting = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+        _ => "\n".to_owned(),
+    };
+    let text: String = EXAMPLE.lines().map(setting).collect();
+    let common = config(&text, "other");
+    assert_eq!(common.home, None);
+    assert_eq!(common.registry.defaults(), Policy::default());
+    assert_eq!(rules(&common), ["port org.spice-space.fs.0 100 fs", "subtype camera 101 camera"]);
+    let name = Some(&b"win10-1"[..]);
+    let (own, problems) =
+        parse(&text).config(name, uuid("00112233445566778899aabbccddeeff").as_ref());
+    assert_eq!(texts(&problems), [""; 0]);
+    assert_eq!(rules(&own), ["subtype camera 101 camera", "port org.spice-space.fs.0 102 fs-win"]);
+    let keys = ["home", "compression", "busy", "idle-timeout", "port", "subtype", "type", "name"];
+    for key in keys.into_iter().chain(["uuid", "[io]", "[channels]", "[[channel]]", "[[vm]]"]) {
+        assert!(EXAMPLE.lines().any(|line| line.starts_with(&format!("#{key}"))), "{key}");
+    }
+}
+
 /// Lines that belong into a file, so that nonsense comes in the right places.
 fn lines() -> impl Strategy<Value = String> {
     let line = prop_oneof![
