@@ -119,7 +119,9 @@ fn request(mut arguments: impl Iterator<Item = OsString>) -> Result<Request, Str
             (option, _) => return Err(format!("there is no option {option}")),
         }
     }
-    check.map(|()| Request::Check(settings)).ok_or_else(|| "what is to be done?".to_owned())
+    check
+        .map(|()| Request::Check(settings))
+        .ok_or_else(|| "--check or --example is missing".to_owned())
 }
 
 /// An option, and its value if that is written with `=`.

@@ -35,16 +35,25 @@ pub(super) fn sound<'t>(text: &'t str, problems: &mut Problems) -> Sound<'t> {
         }
         errors.sort_by_key(begin);
         let mut progress = false;
+        let mut in_the_way = None;
         for error in &errors {
             let offset = begin(error);
             let at = sections.partition_point(|section| section.begin <= offset).saturating_sub(1);
             let section = &mut sections[at];
-            let twice = is_duplicate(error);
-            if twice && section.is_gone() {
-                continue; // Its header is there twice, so what is below it may be too.
+            let structural = is_structural(error);
+            // A header in the wrong place puts others into the wrong place: they have
+            // another chance without it.
+            let follows = in_the_way.is_some_and(|header| header != section.header);
+            if structural && (follows || section.is_gone()) {
+                continue;
             }
             report(error, text, section, tree.get_ref(), problems);
-            progress |= if offset < section.body { section.remove(twice) } else { section.empty() };
+            progress |= if offset < section.body {
+                in_the_way = structural.then_some(section.header).or(in_the_way);
+                section.remove(structural)
+            } else {
+                section.empty()
+            };
         }
         remove_parts(&mut sections);
         // The error shows where nothing is left: something further up is not closed.
@@ -164,7 +173,7 @@ fn report(
     problems: &mut Problems,
 ) {
     if !is_duplicate(error) {
-        return problems.add_syntax(begin(error), || None, error.message());
+        return problems.add_syntax(begin(error), || None, message(error));
     }
     let span = error.span().unwrap_or_default();
     let key = || {
@@ -185,6 +194,20 @@ fn begin(error: &Error) -> usize {
 /// Whether it says that something is there already; its span is then a key.
 fn is_duplicate(error: &Error) -> bool {
     error.message() == "duplicate key"
+}
+
+/// Whether a part of the file does not go with another one.
+fn is_structural(error: &Error) -> bool {
+    is_duplicate(error) || error.message().starts_with("cannot extend value")
+}
+
+/// The parser's words, but where it takes a bare word for the beginning of another.
+fn message(error: &Error) -> &str {
+    let message = error.message();
+    let guesses =
+        ["invalid boolean", "invalid float, expected `inf`", "invalid float, expected `nan`"];
+    let guessed = guesses.iter().any(|guess| message.starts_with(guess));
+    if guessed { "string values must be quoted" } else { message }
 }
 
 /// The path of the table whose header is in `line`.
@@ -271,6 +294,32 @@ mod tests {
             ("[v.x]\nb = 1\nb = 1", "f:3: v.x.b: there is one already"),
         ] {
             assert_eq!(repaired(text).1, [problem]);
+        }
+    }
+
+    #[test]
+    fn a_header_in_the_wrong_place_costs_no_others() {
+        let (text, problems) = repaired(
+            "[[v]]\nn = 1\n[v]\nn = 2\n[[v]]\nn = 3\n[v.a]\nb = 1\n[[v]]\nn = 4\n[v.a]\nb = 2\n",
+        );
+        assert_eq!(
+            text,
+            "[[v]]\nn = 1\n\n\n[[v]]\nn = 3\n[v.a]\nb = 1\n[[v]]\nn = 4\n[v.a]\nb = 2"
+        );
+        assert_eq!(problems, ["f:3: v: there is one already"]);
+        let (text, problems) = repaired(&format!("[a]\n[b]\n{}", "[a]\n[[b]]\n".repeat(20)));
+        assert_eq!(text.trim_end(), "[a]\n[b]");
+        assert_eq!(problems.len(), 40);
+        let (text, problems) = repaired("v = 1\n[v.a]\nb = 1\n[c]\n");
+        assert_eq!((text.as_str(), problems.len()), ("v = 1\n\n\n[c]", 1));
+    }
+
+    #[test]
+    fn a_word_without_quotes_is_called_so() {
+        for word in ["thread", "foo", "info", "no", "yes"] {
+            let problems = repaired(&format!("[a]\nb = {word}\n")).1;
+            let expected = "f:2: string values must be quoted";
+            assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
         }
     }
 
