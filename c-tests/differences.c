@@ -7,7 +7,6 @@
 static const char *const reasons[DIFF_COUNT] = {
     [DIFF_MAIN_CAPS] = "the migration bits are offered when migration exists; "
                        "0.15.1 offers all four",
-    [DIFF_PORT_CAPS] = "LZ4 is offered when it exists",
     [DIFF_MM_TIME] = "ABI level 0.16 dropped the 400 ms that 0.15 subtracts",
     [DIFF_SERVED_CHANNELS] = "a channel that is not served is not announced",
     [DIFF_REMOVE_INPUT] = "newer QEMU removes keyboard and mouse and frees them; "
@@ -21,6 +20,8 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_CLIENT_MOUSE] = "client mode needs a display channel, and none is served yet",
     [DIFF_LATENCY_PINGS] = "nothing uses the latency of an idle channel; the main channel asks "
                            "every 15 s whether its client still lives",
+    [DIFF_COMPRESSED_TOKENS] = "0.15.1 takes no token for them, so that nothing bounds how many "
+                               "wait for a slow device",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
 };
 
@@ -47,6 +48,7 @@ static const struct {
     { "badinput", "noise_on_channels", "the same" },
     { "badinput", "too_long_ends_at_the_header", "waits for 4 GiB" },
     { "qxl", "unknown_commands_are_passed_over", "ends the process" },
+    { "compress", "attempts_become_rare", "compresses each block for ever" },
     { "port", "port_without_name", "compares a null pointer" },
 };
 

@@ -15,8 +15,6 @@
 enum difference {
     /** Capability word of the main channel in the link reply. */
     DIFF_MAIN_CAPS,
-    /** Capability words of port, usbredir and webdav channels. */
-    DIFF_PORT_CAPS,
     /** Milliseconds that INIT.multi_media_time lies behind the clock. */
     DIFF_MM_TIME,
     /** Channels other than char devices in CHANNELS_LIST. */
@@ -41,6 +39,8 @@ enum difference {
     DIFF_CLIENT_MOUSE,
     /** Two PINGs for the latency once a channel has been idle. */
     DIFF_LATENCY_PINGS,
+    /** Compressed messages from a client count like others. */
+    DIFF_COMPRESSED_TOKENS,
     DIFF_COUNT
 };
 

@@ -65,6 +65,13 @@ void rig_open(struct rig *r)
     rig_init_unix(r);
 }
 
+void rig_open_tcp(struct rig *r)
+{
+    rig_new(r);
+    EXPECT_EQ(spice_server_set_noauth(r->server), 0);
+    rig_init_tcp(r);
+}
+
 void rig_close(struct rig *r)
 {
     spice_server_destroy(r->server);
@@ -116,6 +123,16 @@ void rig_channel(struct rig *r, struct client *c, int type, int id, uint32_t ses
 {
     rig_connect(r, c);
     EXPECT_EQ(client_link(c, type, id, session, ""), LINK_OK);
+}
+
+void rig_channel_caps(struct rig *r, struct client *c, int type, int id, uint32_t session,
+                      uint32_t common, uint32_t channel)
+{
+    struct link l;
+    link_init(&l, type, id, session);
+    link_set_caps(&l, common, channel);
+    rig_connect(r, c);
+    EXPECT_EQ(client_link_with(c, &l, ""), LINK_OK);
 }
 
 static bool enough_events(void *opaque)

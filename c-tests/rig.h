@@ -26,6 +26,8 @@ void rig_init_unix(struct rig *r);
 void rig_init_tcp(struct rig *r);
 /** rig_new, noauth, unix socket. */
 void rig_open(struct rig *r);
+/** rig_new, noauth, TCP. */
+void rig_open_tcp(struct rig *r);
 
 /**
  * spice_server_destroy and the audit: no violation towards the host, no timer,
@@ -46,5 +48,8 @@ uint32_t rig_main(struct rig *r, struct client *c);
 bool rig_wait_events(int n);
 /** Links another channel of that session; result 0 expected. */
 void rig_channel(struct rig *r, struct client *c, int type, int id, uint32_t session);
+/** The same with these words of common and channel capabilities. */
+void rig_channel_caps(struct rig *r, struct client *c, int type, int id, uint32_t session,
+                      uint32_t common, uint32_t channel);
 
 #endif

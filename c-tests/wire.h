@@ -117,4 +117,10 @@ enum {
     C_PORT_EVENT = 201,
 };
 
+/* Their capability, as bits, and the kind of compression it allows. */
+enum {
+    VMC_CAP_LZ4 = 1,
+    COMPRESSION_LZ4 = 1,
+};
+
 #endif

@@ -129,6 +129,11 @@ impl Lz4Stream {
                 self.out.extend_from_within(from..from + count);
                 match left - count {
                     0 => Step::Token,
+                    // What repeats once repeats twice: a run of one byte is not copied
+                    // byte by byte.
+                    left if count == offset && 2 * offset <= WINDOW => {
+                        Step::Match { left, offset: 2 * offset }
+                    }
                     left => Step::Match { left, offset },
                 }
             }
@@ -241,6 +246,19 @@ mod tests {
         data.extend_from_within(4_500..20_000);
         let block = lz4_flex::block::compress(&data);
         assert_eq!(decode(&block, data.len(), 1000, 300).as_deref(), Ok(&data[..]));
+    }
+
+    #[test]
+    fn runs_of_any_period_come_back() {
+        for period in [1, 2, 3, 7, 255, 1000, 32_768, 32_769, 65_535] {
+            let unit: Vec<u8> =
+                (0..period as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            let data = unit.repeat(200_000 / period + 2);
+            let block = lz4_flex::block::compress(&data);
+            for most in [1000, 65_537, 300_000] {
+                assert!(decode(&block, data.len(), 1000, most).as_ref() == Ok(&data), "{period}");
+            }
+        }
     }
 
     #[test]

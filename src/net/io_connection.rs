@@ -40,7 +40,8 @@ impl IoConnection {
     /// Delivers what was read together with the link and sends what is queued.
     pub(super) fn begin(&mut self) -> Report {
         let arrived = self.deliver();
-        Report { arrived, ..self.handle_queued() }
+        let queued = self.handle_queued();
+        Report { arrived: arrived || queued.arrived, ..queued }
     }
 
     /// The socket is ready.
@@ -142,5 +143,38 @@ impl IoConnection {
             self.endpoint.set_reading(false);
         }
         tell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use polling::Poller;
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::channel::framing::{BodyRule, Framer};
+    use crate::net::reactor::{Interest, IoReactor, Reactor};
+    use crate::net::stream::Stream;
+    use crate::wire::header::HeaderForm;
+
+    #[test]
+    fn a_client_that_is_gone_before_the_first_write_is_told_of() {
+        let (ours, client) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("two sockets");
+        drop(client);
+        let stream = Stream::new(ours).expect("a good socket");
+        let reactor = IoReactor::new(Arc::new(Poller::new().expect("epoll")));
+        let registration =
+            reactor.register(stream.as_raw_fd(), 1, Interest::READ).expect("it is watched");
+        let form = HeaderForm::Mini;
+        let mut outbox = Outbox::new(form, 1024);
+        outbox.push_raw(&[0; 4]);
+        let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
+        let framer = Framer::new(form, |_| BodyRule::Whole(0));
+        let endpoint = Endpoint::new(stream, registration, framer, outbox);
+        let mut connection = IoConnection::new(endpoint, Arc::clone(&crossing));
+        assert!(connection.begin().arrived);
+        assert!(crossing.take().ended.is_some());
     }
 }
