@@ -21,20 +21,6 @@ def start_vm(bench):
     return vm
 
 
-def background(vm, script):
-    """Runs a script in the guest's background; `wait_job` tells when it is done."""
-    vm.guest.sh("rm -f /tmp/job.status; "
-                f"{{ ({script}) >/tmp/job.log 2>&1; echo $? >/tmp/job.status; }} &")
-
-
-def wait_job(vm, seconds=60):
-    vm.guest.sh(f"wait_until {seconds} test -s /tmp/job.status", seconds + 5)
-    status = vm.guest.sh("cat /tmp/job.status")
-    log = vm.guest.sh("cat /tmp/job.log")
-    assert status == "0", f"background job in the guest: status {status}: {log}"
-    return log
-
-
 def connect(bench, **options):
     client = bench.client()
     client.open(port=bench.vm.port, connect=["port"], **options)
@@ -68,12 +54,12 @@ def echo(bench, data, client=None):
     vm = bench.vm
     client = client or connect(bench)
     size = data.stat().st_size
-    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; sha256sum </tmp/in; "
-                   "cat /tmp/in >&3")
+    vm.guest.background(f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; "
+                        "sha256sum </tmp/in; cat /tmp/in >&3")
     channel = client.port_named(PORT, opened=True)
     client.send(channel, data)
     path = client.wait_received(channel, size)
-    in_guest = wait_job(vm).split()[0]
+    in_guest = vm.guest.wait_job().split()[0]
     assert in_guest == sha256_file(data), "the guest received other bytes than were sent"
     assert sha256_file(path) == sha256_file(data), "the client got other bytes back"
     total, _ = client.received(channel)
@@ -152,14 +138,14 @@ def init_and_events(bench):
     assert numbers == [OPENED, CLOSED, OPENED, CLOSED], numbers
     assert not client.seen("port-event", channel=client.port_named(SECOND))
     # The state a client finds when it comes later.
-    background(vm, f"exec 3<>{DEVICE}; touch /tmp/holding; wait_until 20 test -e /tmp/let-go; "
-                   "rm -f /tmp/let-go")
+    vm.guest.background(f"exec 3<>{DEVICE}; touch /tmp/holding; "
+                        "wait_until 20 test -e /tmp/let-go; rm -f /tmp/let-go")
     vm.guest.sh("wait_until 10 test -e /tmp/holding; rm -f /tmp/holding")
     second = connect(bench)
     channel = second.port_named(PORT, opened=True)
     vm.guest.sh("touch /tmp/let-go")
     second.wait("port-event", number=CLOSED, channel=channel)
-    wait_job(vm)
+    vm.guest.wait_job()
 
 
 @check
@@ -167,7 +153,7 @@ def break_from_client(bench):
     """A BREAK does nothing to a virtio port, and it must do no harm."""
     vm = bench.vm
     client = connect(bench)
-    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c 6 <&3")
+    vm.guest.background(f"wait_host {PORT}; exec 3<>{DEVICE}; head -c 6 <&3")
     channel = client.port_named(PORT, opened=True)
     data = bench.logs / "three"
     data.write_bytes(b"abc")
@@ -175,7 +161,7 @@ def break_from_client(bench):
     for event in (BREAK, BREAK, 200):
         client.command("port_event", channel=channel, event=event)
     client.send(channel, data)
-    assert wait_job(vm) == "abcabc"
+    assert vm.guest.wait_job() == "abcabc"
 
 
 @check
@@ -183,7 +169,7 @@ def written_before_a_client_comes(bench):
     """The guest writes with nobody there: it blocks or waits, and nothing is lost."""
     vm = bench.vm
     vm.guest.sh(f"head -c {3 * MIB} /dev/urandom >/tmp/early")
-    background(vm, f"exec 3<>{DEVICE}; cat /tmp/early >&3; read answer <&3; echo \"$answer\"")
+    vm.guest.background(f"exec 3<>{DEVICE}; cat /tmp/early >&3; read answer <&3; echo \"$answer\"")
     wanted = vm.guest.sha256("/tmp/early")
     assert vm.guest.run("test -s /tmp/job.status")[0] != 0, "3 MiB went nowhere"
     client = connect(bench)
@@ -193,7 +179,7 @@ def written_before_a_client_comes(bench):
     data = bench.logs / "answer"
     data.write_bytes(b"thanks\n")
     client.send(channel, data)
-    assert wait_job(vm) == "thanks"
+    assert vm.guest.wait_job() == "thanks"
 
 
 def stalled(vm, progress):
@@ -223,8 +209,8 @@ def client_lost_while_the_guest_writes(bench):
     size = lines * 8
     data = bench.logs / "numbers"
     data.write_bytes(numbered(0, lines))
-    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/numbers; "
-                   f"tee /tmp/written </tmp/numbers >&3; wait_host {PORT}; read answer <&3")
+    vm.guest.background(f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/numbers; "
+                        f"tee /tmp/written </tmp/numbers >&3; wait_host {PORT}; read answer <&3")
     first = connect(bench)
     channel = first.port_named(PORT, opened=True)
     first.send(channel, data)
@@ -255,7 +241,7 @@ def client_lost_while_the_guest_writes(bench):
     data = bench.logs / "answer"
     data.write_bytes(b"\n")
     second.send(channel, data)
-    wait_job(vm)
+    vm.guest.wait_job()
 
 
 @check
@@ -263,7 +249,7 @@ def client_lost_while_it_sends(bench):
     """The guest does not read while a client sends and goes; what the next client
     sends comes whole and behind it."""
     vm = bench.vm
-    background(vm, f"""exec 3<>{DEVICE}; wait_until 60 test -e /tmp/go || exit 1; rm /tmp/go
+    vm.guest.background(f"""exec 3<>{DEVICE}; wait_until 60 test -e /tmp/go || exit 1; rm /tmp/go
         : >/tmp/in
         until test -e /tmp/stop; do cat <&3 >>/tmp/in; usleep 20000; done; rm /tmp/stop""")
     first = connect(bench)
@@ -286,7 +272,7 @@ def client_lost_while_it_sends(bench):
     second.send(channel, late)
     vm.guest.sh("wait_until 30 sh -c 'tail -c 3 /tmp/in | grep -q END'; touch /tmp/stop", 35)
     second.close()  # without a client the guest's `cat` reads an end of file
-    wait_job(vm)
+    vm.guest.wait_job()
     size = int(vm.guest.sh("stat -c %s /tmp/in"))
     mine = late.stat().st_size
     kept = size - mine
@@ -305,12 +291,12 @@ def guest_waits_for_a_paused_client(bench):
     client = connect(bench)
     channel = client.port_named(PORT)
     client.pause()
-    background(vm, f"exec 3<>{DEVICE}; head -c {size} /dev/urandom | tee /tmp/sent >&3")
+    vm.guest.background(f"exec 3<>{DEVICE}; head -c {size} /dev/urandom | tee /tmp/sent >&3")
     written = int(stalled(vm, "stat -c %s /tmp/sent"))
     assert written < size, "the guest could write everything to a client that reads nothing"
     client.resume()
     path = client.wait_received(channel, size)
-    wait_job(vm)
+    vm.guest.wait_job()
     assert sha256_file(path) == vm.guest.sha256("/tmp/sent")
     vm.guest.sh("rm -f /tmp/sent /tmp/in /tmp/numbers /tmp/early /tmp/written")
 
@@ -327,9 +313,10 @@ def guest_writes_and_closes(bench):
     client = connect_given(bench)
     channel = client.port_named(PORT)
     vm.guest.sh(f"head -c {size} /dev/urandom >/tmp/chunk")
-    background(vm, f"wait_host {PORT}; for i in $(seq {rounds}); do cat /tmp/chunk >{DEVICE}; done")
+    vm.guest.background(f"wait_host {PORT}; for i in $(seq {rounds}); do "
+                        f"cat /tmp/chunk >{DEVICE}; done")
     path = client.wait_received(channel, rounds * size, 30)
-    wait_job(vm)
+    vm.guest.wait_job()
     wanted = vm.guest.sha256("/tmp/chunk")
     for number in range(rounds):
         assert sha256_file(path, number * size, size) == wanted, f"chunk {number} is damaged"
