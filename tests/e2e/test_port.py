@@ -1,22 +1,25 @@
 """Port channels between a real client and a process in a real Linux guest."""
 
+import hashlib
 import os
 import random
 import socket
 
 from lib.bench import check
-from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port
+from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port, serial
 from lib.spice_client import random_file, sha256_file
 from lib.waiting import Timeout, wait_until
 
 SECOND = "org.example.second.0"
+SERIAL = "org.example.serial.0"
 DEVICE = f"/dev/virtio-ports/{PORT}"
 MIB = 1 << 20
 OPENED, CLOSED, BREAK = 0, 1, 2
 
 
 def start_vm(bench):
-    vm = bench.qemu(MACHINE + SERIAL_BUS + port(1, PORT) + port(2, SECOND) + SPICE_TCP, boot=True)
+    vm = bench.qemu(MACHINE + SERIAL_BUS + port(1, PORT) + port(2, SECOND) + serial(3, SERIAL)
+                    + SPICE_TCP, boot=True)
     vm.guest.wait_boot()
     return vm
 
@@ -42,7 +45,7 @@ def connect_given(bench):
     client = bench.client()
     with given_socket(vm) as end:
         client.command("open_fd", fds=[end.fileno()], connect=["port"])
-    for channel in ("port:0", "port:1"):
+    for channel in ("port:0", "port:1", "port:2"):
         client.wait("want-fd", channel=channel)
         with given_socket(vm) as end:
             client.command("give_fd", fds=[end.fileno()], channel=channel)
@@ -119,10 +122,11 @@ def channel_list(bench):
     client.wait("channel-new", channel="inputs:0") if bench.library.name == "debian" else None
     client.port_named(PORT)
     client.port_named(SECOND)
+    client.port_named(SERIAL)
     ports = [name for name in client.channels() if name.split(":")[0] not in
              ("inputs", "display", "cursor")]
     bench.observe("channels besides display, cursor and inputs", ports)
-    assert ports == ["main:0", "port:0", "port:1"], ports
+    assert ports == ["main:0", "port:0", "port:1", "port:2"], ports
 
 
 @check
@@ -162,6 +166,44 @@ def break_from_client(bench):
         client.command("port_event", channel=channel, event=event)
     client.send(channel, data)
     assert vm.guest.wait_job() == "abcabc"
+
+
+@check
+def break_reaches_a_serial_port(bench):
+    """QEMU's own serial port makes something of a BREAK: the guest's kernel counts it,
+    and whoever reads finds a zero byte in its place between the bytes. The port is
+    open as long as QEMU has it, no matter what the guest does."""
+    vm = bench.vm
+    client = connect(bench)
+    channel = client.port_named(SERIAL, opened=True)
+    random_bytes = os.urandom(16 << 10)  # no more: nothing stops the sender of a serial line
+    parts = (b"abc", BREAK, random_bytes, BREAK, OPENED, CLOSED, 200, b"def", BREAK, b"end\n")
+    wanted = b"".join(b"\0" if part == BREAK else part for part in parts
+                      if part == BREAK or isinstance(part, bytes))
+    vm.guest.sh("stty -F /dev/ttyS2 raw -echo 115200")
+    vm.guest.background("exec 3<>/dev/ttyS2; exec tee /tmp/serial <&3 >&3")
+    vm.guest.sh("wait_until 10 grep -q '^2:.*RTS' /proc/tty/driver/serial")
+    data = bench.logs / "part"
+    breaks = arrived = 0
+    for part in parts:
+        if isinstance(part, bytes):
+            data.write_bytes(part)
+            client.send(channel, data)
+            arrived += len(part)
+        else:
+            client.command("port_event", channel=channel, event=part)
+            breaks += part == BREAK
+            arrived += part == BREAK
+        path = client.wait_received(channel, arrived)
+    counted = vm.guest.sh("grep -o '^2:.*' /proc/tty/driver/serial | grep -o 'brk:[0-9]*'")
+    bench.observe("breaks that the guest's kernel counted", counted)
+    assert counted == f"brk:{breaks}", counted
+    assert vm.guest.sha256("/tmp/serial") == hashlib.sha256(wanted).hexdigest(), \
+        "the guest read other bytes from its serial port"
+    assert sha256_file(path) == hashlib.sha256(wanted).hexdigest(), "other bytes came back"
+    vm.guest.sh("kill $(pidof tee)")
+    vm.guest.job_end()
+    assert not client.seen("port-event", channel=channel, number=CLOSED)
 
 
 @check
