@@ -95,6 +95,34 @@ def echo_over_given_sockets(bench):
 
 
 @check
+def echo_64_mib_in_odd_chunks(bench):
+    """The client goes on sending while the guest sends back. What either hands over at
+    a time is between 1 byte and 200 KiB, and nowhere the same."""
+    vm = bench.vm
+    size = 64 * MIB
+    data = random_file(bench.logs / "random", size)
+    client = connect(bench)
+    vm.guest.sh(f"""mkfifo /tmp/copy; awk 'BEGIN {{ srand(64); left = {size}
+        while (left > 0) {{ r = rand(); n = 1 + int({200 << 10} * r * r * r)
+            if (n > left) n = left; print n; left -= n }} }}' >/tmp/sizes""")
+    vm.guest.background(f"""wait_host {PORT}; exec 3<>{DEVICE}; sha256sum </tmp/copy >/tmp/sum &
+        cat <&3 | tee /tmp/copy | for n in $(cat /tmp/sizes); do
+            dd bs=$n count=1 iflag=fullblock 2>/dev/null || exit 1; done >&3""")
+    channel = client.port_named(PORT, opened=True)
+    client.send(channel, data, seconds=120, seed=64)
+    assert client.received(channel)[0] > 8 * MIB, "nothing came back while the client sent"
+    path = client.wait_received(channel, size)
+    client.close()  # without a client the guest's `cat` reads an end of file
+    vm.guest.wait_job()
+    vm.guest.sh("wait_until 10 test -s /tmp/sum")
+    assert vm.guest.sh("cat /tmp/sum").split()[0] == sha256_file(data), \
+        "the guest received other bytes than were sent"
+    assert sha256_file(path) == sha256_file(data), "the client got other bytes back"
+    data.unlink()
+    vm.guest.sh("rm /tmp/copy /tmp/sum /tmp/sizes")
+
+
+@check
 def echo_through_second_port(bench):
     """Two ports at once; each byte on its own port."""
     vm = bench.vm
