@@ -19,7 +19,7 @@ import gi
 
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
-from shared_cd import SharedCd  # noqa: E402
+from shared_cd import SharedCds  # noqa: E402
 
 CHUNK = 64 * 1024
 ODD_CHUNK = 200 * 1024
@@ -151,8 +151,7 @@ class Client:
         self.ports = {}
         self.files = 0
         self.session = SpiceClientGLib.Session.new()
-        self.manager = None
-        self.cd = None
+        self.cds = None
         self.wants_fd = {}
         on(self.session, "channel-new", self._channel_new)
         on(self.session, "channel-destroy", self._channel_destroy)
@@ -252,8 +251,8 @@ class Client:
                             ("port", None if port is None else str(port))):
             if value is not None:
                 self.session.set_property(name, value)
-        if usb:
-            self.manager = SpiceClientGLib.UsbDeviceManager.get(self.session)
+        if usb and self.cds is None:
+            self.cds = SharedCds(SpiceClientGLib.UsbDeviceManager.get(self.session))
         self.reply(number, ok=SpiceClientGLib.Session.connect(self.session))
 
     def do_open_fd(self, number, connect=(), password=None):
@@ -299,11 +298,10 @@ class Client:
         self.reply(number)
 
     def do_share_cd(self, number, path):
-        self.cd = SharedCd(self.manager)
-        self.cd.share(path, lambda **fields: self.reply(number, **fields))
+        self.cds.share(path, lambda **fields: self.reply(number, **fields))
 
-    def do_unshare_cd(self, number):
-        self.cd.unshare(lambda **fields: self.reply(number, **fields))
+    def do_unshare_cd(self, number, path):
+        self.cds.unshare(path, lambda **fields: self.reply(number, **fields))
 
 
 def main():
