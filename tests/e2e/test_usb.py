@@ -89,6 +89,41 @@ def usb_cd(bench):
 
 
 @check
+def client_killed_in_mid_read(bench):
+    """The client dies while the guest reads, once working and once long silent; the read
+    ends with an error, the drive is gone, and the next client brings it back."""
+    vm = bench.vm
+    iso, _ = make_iso(bench, "disc", 16 * MIB)
+    for silent in (False, True, None):
+        client = connect(bench)
+        client.command("share_cd", path=str(iso), seconds=20)
+        wait_drives(vm, 1)
+        assert len(used_slots(vm)) == 1, vm.qmp.hmp("info usb")
+        assert vm.guest.sha256("/dev/sr0", 60) == sha256_file(iso), \
+            "the disc reads differently in the guest"
+        if silent is None:
+            break
+        # What has no end but an error. The pipe holds it up before the client falls
+        # silent; O_DIRECT, for the page cache may say end of file when a drive goes.
+        vm.guest.background("""rm -f /tmp/go /tmp/begun
+            while dd if=/dev/sr0 bs=64k iflag=direct; do :; done |
+            { dd bs=64k count=1 iflag=fullblock 2>/dev/null; touch /tmp/begun
+              wait_until 20 test -e /tmp/go; cat; } >/dev/null""")
+        vm.guest.sh("wait_until 10 test -e /tmp/begun")
+        if silent:
+            client.pause()
+        vm.guest.sh("touch /tmp/go")
+        wait_reading(vm, "sr0")
+        client.kill()
+        log = vm.guest.wait_job(15)
+        assert not silent or log.startswith("dd: /dev/sr0: "), f"no error of a read: {log}"
+        wait_drives(vm, 0)
+        assert not used_slots(vm), vm.qmp.hmp("info usb")
+    client.close()
+    wait_drives(vm, 0)
+
+
+@check
 def two_discs_at_once(bench):
     """Two redirection channels of one client: both drives are read at the same time,
     and one goes on when the other is taken away."""
