@@ -5,6 +5,8 @@
 //! library's compressor, which pauses where nothing shrinks. The JPEG is one of those in
 //! the Rust documentation, or the file that `BENCH_JPEG` names.
 
+#![allow(clippy::cast_precision_loss, reason = "figures of three digits")]
+
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::process::Command;
@@ -59,15 +61,12 @@ fn text() -> Vec<u8> {
 }
 
 fn jpeg() -> Option<Vec<u8>> {
-    let path = match std::env::var_os("BENCH_JPEG") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            let output = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
-            let root = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
-            root.join("share/doc/rust/html/embedded-book/assets/f3.jpg")
-        }
-    };
-    std::fs::read(path).ok()
+    if let Some(path) = std::env::var_os("BENCH_JPEG") {
+        return std::fs::read(path).ok();
+    }
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
+    let root = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    std::fs::read(root.join("share/doc/rust/html/embedded-book/assets/f3.jpg")).ok()
 }
 
 /// Bytes without repetitions.

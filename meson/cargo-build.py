@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the Rust part as a static library for meson.
+"""Builds the Rust part as a static library for meson, or one of its programs.
 
-Runs `cargo rustc --crate-type staticlib` with the target directory inside the
-meson build directory, copies the archive to where ninja expects it, and turns
-cargo's dep-info into a depfile, so that ninja calls cargo again only when a
-file that went into the archive has changed.
+Runs `cargo rustc` with the target directory inside the meson build directory,
+copies what it makes to where ninja expects it, and turns cargo's dep-info into
+a depfile, so that ninja calls cargo again only when a file that went into it
+has changed.
 """
 
 import argparse
@@ -21,6 +21,7 @@ def arguments():
     parser.add_argument("--source-root", required=True, type=pathlib.Path)
     parser.add_argument("--target-dir", required=True, type=pathlib.Path)
     parser.add_argument("--profile", required=True, help="cargo profile: release, dev")
+    parser.add_argument("--bin", help="the program to build; without it the static library")
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--depfile", required=True, type=pathlib.Path)
     return parser.parse_args()
@@ -28,10 +29,10 @@ def arguments():
 
 def main():
     args = arguments()
+    # The only crate type: with a second one beside it cargo drops LTO.
+    library = ["--lib", "--crate-type", "staticlib"]
     command = [
-        args.cargo, "rustc", "--lib",
-        # The only crate type: with a second one beside it cargo drops LTO.
-        "--crate-type", "staticlib",
+        args.cargo, "rustc", *(["--bin", args.bin] if args.bin else library),
         "--profile", args.profile,
         "--locked",
         "--target-dir", str(args.target_dir.resolve()),
@@ -44,8 +45,8 @@ def main():
 
     # cargo's name for the directory of the profile `dev` is `debug`.
     directory = "debug" if args.profile == "dev" else args.profile
-    built = args.target_dir.resolve() / directory / "libspice_server.a"
-    shutil.copyfile(built, args.output)
+    built = args.target_dir.resolve() / directory / (args.bin or "libspice_server.a")
+    shutil.copy(built, args.output)
 
     files = read_dep_info(built.with_suffix(".d"))
     files += [str(args.source_root / name) for name in ("Cargo.toml", "Cargo.lock")]

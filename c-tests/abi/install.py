@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Installs into an empty directory and compares the tree with the files of
-Debian's packages; then builds and runs a program by what pkg-config says."""
+Debian's packages; then builds and runs a program by what pkg-config says, runs
+the installed program on the installed example, and looks at the manual pages."""
 
 import argparse
 import json
 import os
 import pathlib
+import shutil
+import subprocess
 import tempfile
 
 from headers import OWN_HEADERS, fail, run
@@ -13,6 +16,13 @@ from symbols import FILE_NAME
 
 PACKAGES = ["libspice-server1", "libspice-server-dev"]
 PC_FILE = "pkgconfig/spice-server.pc"
+TOOL = "spice-server-config"
+# What Debian's packages do not have, beside the headers: option of meson -> files there.
+OWN_FILES = {
+    "bindir": [TOOL],
+    "mandir": [f"man1/{TOOL}.1", f"man5/{TOOL}.toml.5"],
+    "datadir": ["doc/spice-server/config.toml.example"],
+}
 PROGRAM = """\
 #include <spice.h>
 int main(void) { return spice_get_current_compat_version() == SPICE_COMPAT_VERSION_CURRENT ? 0 : 1; }
@@ -32,7 +42,7 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         run([args.meson, "install", "-C", str(args.build), "--no-rebuild", "--destdir", place])
         root = pathlib.Path(place + prefix)
-        ours, theirs = tree_of(root), debian_tree(options["libdir"])
+        ours, theirs = tree_of(root), debian_tree(options)
         if ours != theirs:
             fail("the installed tree differs from Debian's\n"
                  + "".join(f"  missing: {name} {theirs[name]}\n" for name in theirs
@@ -42,6 +52,11 @@ def main():
         libdir = root / options["libdir"]
         compare_pc(libdir / PC_FILE)
         build_by_pkg_config(args.cc, libdir, prefix, place)
+        files = {place: [root / options[place] / name for name in names]
+                 for place, names in OWN_FILES.items()}
+        run([str(files["bindir"][0]), "--check", str(files["datadir"][0])])
+        for page in files["mandir"]:
+            check_page(page)
     print(f"{len(ours)} files where Debian has them under {prefix}")
 
 
@@ -51,10 +66,10 @@ def tree_of(root):
             for path in root.rglob("*") if path.is_symlink() or not path.is_dir()}
 
 
-def debian_tree(libdir):
+def debian_tree(options):
     """The same for Debian's packages, with the name our real file has, and with the
-    headers that are ours alone."""
-    tree = {}
+    files that are ours alone."""
+    libdir, tree = options["libdir"], {}
     for package in PACKAGES:
         for line in run(["dpkg", "-L", package]).splitlines():
             path = pathlib.Path(line)
@@ -68,6 +83,8 @@ def debian_tree(libdir):
                 target = FILE_NAME
             tree[name] = target
     tree |= {f"include/spice-server/{header}": "" for header in OWN_HEADERS}
+    tree |= {f"{options[place]}/{name}": "" for place, names in OWN_FILES.items()
+             for name in names}
     if f"{libdir}/libspice-server.so.1" not in tree:
         fail(f"libdir is {libdir}, Debian's packages have {sorted(tree)}")
     return tree
@@ -83,6 +100,18 @@ def compare_pc(path):
     theirs = next(pathlib.Path("/usr/lib").glob(f"*/{PC_FILE}"))
     if fields(path) != fields(theirs):
         fail(f"spice-server.pc\n  ours   {fields(path)}\n  theirs {fields(theirs)}")
+
+
+def check_page(page):
+    """A manual page is well-formed, if there is a program that knows."""
+    if shutil.which("man"):
+        done = subprocess.run(["man", "--warnings", "-Tutf8", "-Z", "-l", str(page)],
+                              capture_output=True, text=True, check=False,
+                              env=dict(os.environ, LC_ALL="C.UTF-8"))
+        if done.returncode != 0 or done.stderr:
+            fail(f"man complains of {page.name}\n{done.stderr}")
+    if shutil.which("mandoc"):
+        run(["mandoc", "-T", "lint", "-W", "warning", str(page)])
 
 
 def build_by_pkg_config(cc, libdir, prefix, place):

@@ -46,7 +46,8 @@ def main():
     for path in sorted((args.source / "ffi").rglob("*.rs")):
         functions |= rust_functions(path.read_text(encoding="utf-8"))
     layouts = [args.source / "host/abi.rs", args.source / "ffi/char_device/layout.rs",
-               *sorted((args.source / "host").rglob("abi*/*.rs"))]
+               *sorted((args.source / "host").rglob("abi*/*.rs")),
+               args.source / "ffi" / "registry.rs"]
     for path in layouts:
         records |= rust_records(path.read_text(encoding="utf-8"))
         aliases |= rust_aliases(path.read_text(encoding="utf-8"))

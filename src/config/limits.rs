@@ -134,3 +134,15 @@ pub const COMPRESSION_LONGEST_PAUSE: usize = 16 * 1024 * 1024;
 /// Longest time that a client of a char device may be unreachable before it is cut, where
 /// that is limited at all.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(86_400);
+
+/// Largest configuration file that is read: thousands of machines fit in, and a wrong
+/// path cannot fill the memory.
+pub const CONFIG_FILE: u64 = 1024 * 1024;
+
+/// Problems of a configuration file that are told apart: each may become a line in the
+/// log of every machine.
+pub const CONFIG_PROBLEMS: usize = 100;
+
+/// How often what is wrong is cut out of a configuration file before nothing of it
+/// applies. A plain slip takes one turn or two.
+pub const CONFIG_REPAIRS: usize = 16;

@@ -311,7 +311,10 @@ impl Registry {
         {
             return Err(RuleError::BadName(wanted));
         }
-        match self.type_named(wanted.as_bytes()) {
+        // The name of a type that nobody has named yet.
+        let unnamed = wanted.strip_prefix("channel-").and_then(|number| number.parse().ok());
+        let others = unnamed.filter(|other| *other != kind);
+        match self.type_named(wanted.as_bytes()).or(others) {
             Some(kind) => Err(RuleError::NameTaken { name: wanted, kind }),
             None => Ok(wanted.into()),
         }
@@ -483,6 +486,9 @@ mod tests {
             registry.add(named(port("c", Some(10)), "mine")),
             Err(RuleError::TypeNamed { kind: 10, name: "port".to_owned() })
         );
+        let rule = named(port("c", Some(101)), "channel-102");
+        assert_eq!(registry.add(rule), Err(taken("channel-102", 102)), "the name without a name");
+        registry.add(named(port("c", Some(101)), "channel-101")).expect("its own");
     }
 
     #[test]

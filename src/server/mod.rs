@@ -34,6 +34,7 @@ use deadlines::{Deadlines, DeviceId, Due};
 use driver::Timed;
 use events::Events;
 use qxl::QxlHandle;
+use registration::Draft;
 use session::Client;
 use settings::Settings;
 use spicevmc::Device;
@@ -60,6 +61,8 @@ pub struct Server {
     /// Where every connection is to live, if that is forced.
     home: Cell<Option<HomeKind>>,
     registry: RefCell<Registry>,
+    /// Until init.
+    draft: RefCell<Option<Draft>>,
     /// Set by init.
     core: OnceCell<Core>,
     main_thread: Cell<Option<ThreadId>>,

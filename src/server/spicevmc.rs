@@ -191,6 +191,11 @@ impl Device {
         if let Some(connection) = self.connection() {
             vmc.send_message(&connection, wire::PORT_EVENT, &[event]);
         }
+        if event == event::OPENED {
+            // QEMU's virtio port takes nothing while it is closed, and does not say that it
+            // would now.
+            self.wakeup();
+        }
     }
 
     /// A client's message.

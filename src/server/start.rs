@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::events::Events;
+use super::registration::Draft;
 use super::settings::Settings;
 use super::{Deadlines, Server, qxl};
 use crate::config::home::HomeKind;
@@ -41,8 +42,16 @@ pub enum InitError {
 }
 
 impl Server {
-    /// A server with upstream's defaults, not listening.
+    /// A server with upstream's defaults, as far as the configuration file says nothing
+    /// else, not listening.
     pub fn new() -> Self {
+        let server = Self::without_configuration();
+        *server.draft.borrow_mut() = Some(Draft::new());
+        server.configure_for_all();
+        server
+    }
+
+    fn without_configuration() -> Self {
         let snapshot = Snapshot {
             ticketing: Ticketing::default(),
             main: Offer {
@@ -61,6 +70,7 @@ impl Server {
             policy: Arc::new(SharedPolicy::new(snapshot)),
             home: Cell::new(HomeKind::from_environment()),
             registry: RefCell::default(),
+            draft: RefCell::default(),
             core: OnceCell::new(),
             main_thread: Cell::new(None),
             io: RefCell::default(),
@@ -89,6 +99,7 @@ impl Server {
         if self.settings.borrow().tls_wanted {
             return Err(InitError::Tls);
         }
+        self.configure_for_vm();
         let listeners = self.listeners()?;
         let io = IoThread::start(Arc::clone(&self.policy)).map_err(InitError::IoThread)?;
         let server = Rc::downgrade(self);

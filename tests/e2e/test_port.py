@@ -1,38 +1,27 @@
 """Port channels between a real client and a process in a real Linux guest."""
 
+import hashlib
 import os
 import random
 import socket
 
 from lib.bench import check
-from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port
+from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port, serial
 from lib.spice_client import random_file, sha256_file
 from lib.waiting import Timeout, wait_until
 
 SECOND = "org.example.second.0"
+SERIAL = "org.example.serial.0"
 DEVICE = f"/dev/virtio-ports/{PORT}"
 MIB = 1 << 20
 OPENED, CLOSED, BREAK = 0, 1, 2
 
 
 def start_vm(bench):
-    vm = bench.qemu(MACHINE + SERIAL_BUS + port(1, PORT) + port(2, SECOND) + SPICE_TCP, boot=True)
+    vm = bench.qemu(MACHINE + SERIAL_BUS + port(1, PORT) + port(2, SECOND) + serial(3, SERIAL)
+                    + SPICE_TCP, boot=True)
     vm.guest.wait_boot()
     return vm
-
-
-def background(vm, script):
-    """Runs a script in the guest's background; `wait_job` tells when it is done."""
-    vm.guest.sh("rm -f /tmp/job.status; "
-                f"{{ ({script}) >/tmp/job.log 2>&1; echo $? >/tmp/job.status; }} &")
-
-
-def wait_job(vm, seconds=60):
-    vm.guest.sh(f"wait_until {seconds} test -s /tmp/job.status", seconds + 5)
-    status = vm.guest.sh("cat /tmp/job.status")
-    log = vm.guest.sh("cat /tmp/job.log")
-    assert status == "0", f"background job in the guest: status {status}: {log}"
-    return log
 
 
 def connect(bench, **options):
@@ -56,7 +45,7 @@ def connect_given(bench):
     client = bench.client()
     with given_socket(vm) as end:
         client.command("open_fd", fds=[end.fileno()], connect=["port"])
-    for channel in ("port:0", "port:1"):
+    for channel in ("port:0", "port:1", "port:2"):
         client.wait("want-fd", channel=channel)
         with given_socket(vm) as end:
             client.command("give_fd", fds=[end.fileno()], channel=channel)
@@ -68,12 +57,12 @@ def echo(bench, data, client=None):
     vm = bench.vm
     client = client or connect(bench)
     size = data.stat().st_size
-    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; sha256sum </tmp/in; "
-                   "cat /tmp/in >&3")
+    vm.guest.background(f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/in; "
+                        "sha256sum </tmp/in; cat /tmp/in >&3")
     channel = client.port_named(PORT, opened=True)
     client.send(channel, data)
     path = client.wait_received(channel, size)
-    in_guest = wait_job(vm).split()[0]
+    in_guest = vm.guest.wait_job().split()[0]
     assert in_guest == sha256_file(data), "the guest received other bytes than were sent"
     assert sha256_file(path) == sha256_file(data), "the client got other bytes back"
     total, _ = client.received(channel)
@@ -106,6 +95,34 @@ def echo_over_given_sockets(bench):
 
 
 @check
+def echo_64_mib_in_odd_chunks(bench):
+    """The client goes on sending while the guest sends back. What either hands over at
+    a time is between 1 byte and 200 KiB, and nowhere the same."""
+    vm = bench.vm
+    size = 64 * MIB
+    data = random_file(bench.logs / "random", size)
+    client = connect(bench)
+    vm.guest.sh(f"""mkfifo /tmp/copy; awk 'BEGIN {{ srand(64); left = {size}
+        while (left > 0) {{ r = rand(); n = 1 + int({200 << 10} * r * r * r)
+            if (n > left) n = left; print n; left -= n }} }}' >/tmp/sizes""")
+    vm.guest.background(f"""wait_host {PORT}; exec 3<>{DEVICE}; sha256sum </tmp/copy >/tmp/sum &
+        cat <&3 | tee /tmp/copy | for n in $(cat /tmp/sizes); do
+            dd bs=$n count=1 iflag=fullblock 2>/dev/null || exit 1; done >&3""")
+    channel = client.port_named(PORT, opened=True)
+    client.send(channel, data, seconds=120, seed=64)
+    assert client.received(channel)[0] > 8 * MIB, "nothing came back while the client sent"
+    path = client.wait_received(channel, size)
+    client.close()  # without a client the guest's `cat` reads an end of file
+    vm.guest.wait_job()
+    vm.guest.sh("wait_until 10 test -s /tmp/sum")
+    assert vm.guest.sh("cat /tmp/sum").split()[0] == sha256_file(data), \
+        "the guest received other bytes than were sent"
+    assert sha256_file(path) == sha256_file(data), "the client got other bytes back"
+    data.unlink()
+    vm.guest.sh("rm /tmp/copy /tmp/sum /tmp/sizes")
+
+
+@check
 def echo_through_second_port(bench):
     """Two ports at once; each byte on its own port."""
     vm = bench.vm
@@ -133,10 +150,11 @@ def channel_list(bench):
     client.wait("channel-new", channel="inputs:0") if bench.library.name == "debian" else None
     client.port_named(PORT)
     client.port_named(SECOND)
+    client.port_named(SERIAL)
     ports = [name for name in client.channels() if name.split(":")[0] not in
              ("inputs", "display", "cursor")]
     bench.observe("channels besides display, cursor and inputs", ports)
-    assert ports == ["main:0", "port:0", "port:1"], ports
+    assert ports == ["main:0", "port:0", "port:1", "port:2"], ports
 
 
 @check
@@ -152,14 +170,14 @@ def init_and_events(bench):
     assert numbers == [OPENED, CLOSED, OPENED, CLOSED], numbers
     assert not client.seen("port-event", channel=client.port_named(SECOND))
     # The state a client finds when it comes later.
-    background(vm, f"exec 3<>{DEVICE}; touch /tmp/holding; wait_until 20 test -e /tmp/let-go; "
-                   "rm -f /tmp/let-go")
+    vm.guest.background(f"exec 3<>{DEVICE}; touch /tmp/holding; "
+                        "wait_until 20 test -e /tmp/let-go; rm -f /tmp/let-go")
     vm.guest.sh("wait_until 10 test -e /tmp/holding; rm -f /tmp/holding")
     second = connect(bench)
     channel = second.port_named(PORT, opened=True)
     vm.guest.sh("touch /tmp/let-go")
     second.wait("port-event", number=CLOSED, channel=channel)
-    wait_job(vm)
+    vm.guest.wait_job()
 
 
 @check
@@ -167,7 +185,7 @@ def break_from_client(bench):
     """A BREAK does nothing to a virtio port, and it must do no harm."""
     vm = bench.vm
     client = connect(bench)
-    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c 6 <&3")
+    vm.guest.background(f"wait_host {PORT}; exec 3<>{DEVICE}; head -c 6 <&3")
     channel = client.port_named(PORT, opened=True)
     data = bench.logs / "three"
     data.write_bytes(b"abc")
@@ -175,7 +193,45 @@ def break_from_client(bench):
     for event in (BREAK, BREAK, 200):
         client.command("port_event", channel=channel, event=event)
     client.send(channel, data)
-    assert wait_job(vm) == "abcabc"
+    assert vm.guest.wait_job() == "abcabc"
+
+
+@check
+def break_reaches_a_serial_port(bench):
+    """QEMU's own serial port makes something of a BREAK: the guest's kernel counts it,
+    and whoever reads finds a zero byte in its place between the bytes. The port is
+    open as long as QEMU has it, no matter what the guest does."""
+    vm = bench.vm
+    client = connect(bench)
+    channel = client.port_named(SERIAL, opened=True)
+    random_bytes = os.urandom(16 << 10)  # no more: nothing stops the sender of a serial line
+    parts = (b"abc", BREAK, random_bytes, BREAK, OPENED, CLOSED, 200, b"def", BREAK, b"end\n")
+    wanted = b"".join(b"\0" if part == BREAK else part for part in parts
+                      if part == BREAK or isinstance(part, bytes))
+    vm.guest.sh("stty -F /dev/ttyS2 raw -echo 115200")
+    vm.guest.background("exec 3<>/dev/ttyS2; exec tee /tmp/serial <&3 >&3")
+    vm.guest.sh("wait_until 10 grep -q '^2:.*RTS' /proc/tty/driver/serial")
+    data = bench.logs / "part"
+    breaks = arrived = 0
+    for part in parts:
+        if isinstance(part, bytes):
+            data.write_bytes(part)
+            client.send(channel, data)
+            arrived += len(part)
+        else:
+            client.command("port_event", channel=channel, event=part)
+            breaks += part == BREAK
+            arrived += part == BREAK
+        path = client.wait_received(channel, arrived)
+    counted = vm.guest.sh("grep -o '^2:.*' /proc/tty/driver/serial | grep -o 'brk:[0-9]*'")
+    bench.observe("breaks that the guest's kernel counted", counted)
+    assert counted == f"brk:{breaks}", counted
+    assert vm.guest.sha256("/tmp/serial") == hashlib.sha256(wanted).hexdigest(), \
+        "the guest read other bytes from its serial port"
+    assert sha256_file(path) == hashlib.sha256(wanted).hexdigest(), "other bytes came back"
+    vm.guest.sh("kill $(pidof tee)")
+    vm.guest.job_end()
+    assert not client.seen("port-event", channel=channel, number=CLOSED)
 
 
 @check
@@ -183,7 +239,7 @@ def written_before_a_client_comes(bench):
     """The guest writes with nobody there: it blocks or waits, and nothing is lost."""
     vm = bench.vm
     vm.guest.sh(f"head -c {3 * MIB} /dev/urandom >/tmp/early")
-    background(vm, f"exec 3<>{DEVICE}; cat /tmp/early >&3; read answer <&3; echo \"$answer\"")
+    vm.guest.background(f"exec 3<>{DEVICE}; cat /tmp/early >&3; read answer <&3; echo \"$answer\"")
     wanted = vm.guest.sha256("/tmp/early")
     assert vm.guest.run("test -s /tmp/job.status")[0] != 0, "3 MiB went nowhere"
     client = connect(bench)
@@ -193,7 +249,7 @@ def written_before_a_client_comes(bench):
     data = bench.logs / "answer"
     data.write_bytes(b"thanks\n")
     client.send(channel, data)
-    assert wait_job(vm) == "thanks"
+    assert vm.guest.wait_job() == "thanks"
 
 
 def stalled(vm, progress):
@@ -223,8 +279,8 @@ def client_lost_while_the_guest_writes(bench):
     size = lines * 8
     data = bench.logs / "numbers"
     data.write_bytes(numbered(0, lines))
-    background(vm, f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/numbers; "
-                   f"tee /tmp/written </tmp/numbers >&3; wait_host {PORT}; read answer <&3")
+    vm.guest.background(f"wait_host {PORT}; exec 3<>{DEVICE}; head -c {size} <&3 >/tmp/numbers; "
+                        f"tee /tmp/written </tmp/numbers >&3; wait_host {PORT}; read answer <&3")
     first = connect(bench)
     channel = first.port_named(PORT, opened=True)
     first.send(channel, data)
@@ -255,7 +311,7 @@ def client_lost_while_the_guest_writes(bench):
     data = bench.logs / "answer"
     data.write_bytes(b"\n")
     second.send(channel, data)
-    wait_job(vm)
+    vm.guest.wait_job()
 
 
 @check
@@ -263,7 +319,7 @@ def client_lost_while_it_sends(bench):
     """The guest does not read while a client sends and goes; what the next client
     sends comes whole and behind it."""
     vm = bench.vm
-    background(vm, f"""exec 3<>{DEVICE}; wait_until 60 test -e /tmp/go || exit 1; rm /tmp/go
+    vm.guest.background(f"""exec 3<>{DEVICE}; wait_until 60 test -e /tmp/go || exit 1; rm /tmp/go
         : >/tmp/in
         until test -e /tmp/stop; do cat <&3 >>/tmp/in; usleep 20000; done; rm /tmp/stop""")
     first = connect(bench)
@@ -286,7 +342,7 @@ def client_lost_while_it_sends(bench):
     second.send(channel, late)
     vm.guest.sh("wait_until 30 sh -c 'tail -c 3 /tmp/in | grep -q END'; touch /tmp/stop", 35)
     second.close()  # without a client the guest's `cat` reads an end of file
-    wait_job(vm)
+    vm.guest.wait_job()
     size = int(vm.guest.sh("stat -c %s /tmp/in"))
     mine = late.stat().st_size
     kept = size - mine
@@ -305,12 +361,12 @@ def guest_waits_for_a_paused_client(bench):
     client = connect(bench)
     channel = client.port_named(PORT)
     client.pause()
-    background(vm, f"exec 3<>{DEVICE}; head -c {size} /dev/urandom | tee /tmp/sent >&3")
+    vm.guest.background(f"exec 3<>{DEVICE}; head -c {size} /dev/urandom | tee /tmp/sent >&3")
     written = int(stalled(vm, "stat -c %s /tmp/sent"))
     assert written < size, "the guest could write everything to a client that reads nothing"
     client.resume()
     path = client.wait_received(channel, size)
-    wait_job(vm)
+    vm.guest.wait_job()
     assert sha256_file(path) == vm.guest.sha256("/tmp/sent")
     vm.guest.sh("rm -f /tmp/sent /tmp/in /tmp/numbers /tmp/early /tmp/written")
 
@@ -327,9 +383,10 @@ def guest_writes_and_closes(bench):
     client = connect_given(bench)
     channel = client.port_named(PORT)
     vm.guest.sh(f"head -c {size} /dev/urandom >/tmp/chunk")
-    background(vm, f"wait_host {PORT}; for i in $(seq {rounds}); do cat /tmp/chunk >{DEVICE}; done")
+    vm.guest.background(f"wait_host {PORT}; for i in $(seq {rounds}); do "
+                        f"cat /tmp/chunk >{DEVICE}; done")
     path = client.wait_received(channel, rounds * size, 30)
-    wait_job(vm)
+    vm.guest.wait_job()
     wanted = vm.guest.sha256("/tmp/chunk")
     for number in range(rounds):
         assert sha256_file(path, number * size, size) == wanted, f"chunk {number} is damaged"

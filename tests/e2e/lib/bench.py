@@ -9,10 +9,12 @@ failure is one failure. When the file is done the machine must quit with status
 
 import re
 import shutil
+import subprocess
 import time
 import traceback
 from pathlib import Path
 
+from .process import end_with_parent
 from .qemu import Qemu, free_port
 from .spice_client import SpiceClient
 
@@ -47,6 +49,7 @@ class Bench:
         self._extra = []
         self._clients = []
         self._client_names = 0
+        self._processes = []
 
     # ---- what checks use
 
@@ -86,6 +89,13 @@ class Bench:
         client = SpiceClient(self.logs, f"client{self._client_names}")
         self._clients.append(client)
         return client
+
+    def process(self, command):
+        """A program with pipes for its input and output, ended with the check."""
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   preexec_fn=end_with_parent)
+        self._processes.append(process)
+        return process
 
     def observe(self, name, value):
         """Notes something that must be the same with both libraries."""
@@ -141,6 +151,12 @@ class Bench:
             if not error:
                 shutil.rmtree(client.directory)  # what it received: many megabytes
         self._clients = []
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+        self._processes = []
         for vm in self._extra + ([self._vm] if error and self._vm else []):
             vm.kill()
         self._extra = []

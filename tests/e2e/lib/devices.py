@@ -15,6 +15,13 @@ def port(number, name):
             "-device", f"virtserialport,chardev=port{number},name={name},id=vport{number}"]
 
 
+def serial(number, name):
+    """A SPICE port with a serial port of the PC; behind the console and the agent the
+    first one is the guest's ttyS2. Ids serialN (chardev) and isaserialN."""
+    return ["-chardev", f"spiceport,name={name},id=serial{number}",
+            "-device", f"isa-serial,chardev=serial{number},id=isaserial{number}"]
+
+
 def usbredir(number):
     """A USB redirection slot: ids redirN (chardev) and usbredirN."""
     return ["-chardev", f"spicevmc,name=usbredir,id=redir{number}",

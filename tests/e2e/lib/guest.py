@@ -70,6 +70,23 @@ class Guest:
             raise GuestError(f"in the guest: status {status} from: {script}\n{text}")
         return text
 
+    def background(self, script, job="job"):
+        """Runs a script in the guest's background; `wait_job` tells when it is done."""
+        self.sh(f"rm -f /tmp/{job}.status; "
+                f"{{ ({script}) >/tmp/{job}.log 2>&1; echo $? >/tmp/{job}.status; }} &")
+
+    def job_end(self, seconds=60, job="job"):
+        """Waits for the end of a background script: (status, output)."""
+        self.sh(f"wait_until {seconds} test -s /tmp/{job}.status", seconds + 5)
+        return int(self.sh(f"cat /tmp/{job}.status")), self.sh(f"cat /tmp/{job}.log")
+
+    def wait_job(self, seconds=60, job="job"):
+        """The output of a background script, which must succeed."""
+        status, log = self.job_end(seconds, job)
+        if status != 0:
+            raise GuestError(f"background job in the guest: status {status}: {log}")
+        return log
+
     def sha256(self, path, seconds=30):
         return self.sh(f"sha256sum {path}", seconds).split()[0]
 

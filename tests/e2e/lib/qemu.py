@@ -32,10 +32,13 @@ class Library:
             if not self.file.exists():
                 raise FileNotFoundError(f"{self.directory}/libspice-server.so.1 is not built")
 
-    def environment(self):
+    def environment(self, config=None):
+        """`config`: our library's configuration file; without one no file on this
+        machine must have a say."""
         env = dict(os.environ)
         for name in ("LD_LIBRARY_PATH", "LD_PRELOAD", "SPICE_SERVER_IO_HOME"):
             env.pop(name, None)
+        env["SPICE_SERVER_CONFIG"] = str(config or "/nonexistent")
         # QEMU opens its SPICE modules lazily: a symbol that is missing must
         # show at once, not when somebody happens to call it.
         env["LD_BIND_NOW"] = "1"
@@ -65,11 +68,12 @@ class Library:
 class Qemu:
     """A virtual machine. `args` are QEMU's own; `boot=True` adds the test guest
     with its agent; `defaults=True` leaves QEMU's own devices in; `outlives_us=True`
-    is for a machine that is to stay when the program ends. The monitor and the agent's serial port are socket pairs, so
+    is for a machine that is to stay when the program ends; `config` is a configuration
+    file for our library, Debian's knows none; `network` is a network.Network to be in. The monitor and the agent's serial port are socket pairs, so
     nothing has to be waited for before they can be used."""
 
     def __init__(self, library, logs, args, boot=False, defaults=False, memory=192,
-                 outlives_us=False):
+                 outlives_us=False, config=None, network=None):
         self.library = library
         self.logs = Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -91,12 +95,13 @@ class Qemu:
             command += ["-kernel", files / "vmlinuz", "-initrd", files / "initrd"]
             command += ["-append", KERNEL_LINE]
         command += args
+        command = (network.words if network else []) + command
         self.command = [str(word) for word in command]
         (self.logs / "command.txt").write_text(" ".join(self.command) + "\n")
         self._stderr = open(self.logs / "qemu.stderr", "wb")
         self.process = subprocess.Popen(
             self.command,
-            env=library.environment(),
+            env=library.environment(config),
             stdin=subprocess.DEVNULL,
             stdout=self._stderr,
             stderr=self._stderr,

@@ -1,6 +1,7 @@
-"""The CD drive that spice-gtk emulates, shared with the guest over usbredir."""
+"""The CD drives that spice-gtk emulates, shared with the guest over usbredir."""
 
 import ctypes
+from collections import deque
 
 from gi.repository import GObject
 
@@ -30,30 +31,35 @@ _disconnect_finish = _function("spice_usb_device_manager_disconnect_device_finis
                                _P, _P, ctypes.POINTER(ctypes.POINTER(_GError)))
 
 
-class SharedCd:
-    """One shared image. spice-gtk forgets it when it is disconnected; another
-    `share` makes a new one. Callbacks are kept: C holds plain pointers to them."""
+class SharedCds:
+    """The images that one client shares, by their paths; spice-gtk gives each a free
+    redirection channel. It forgets an image when it is disconnected; another `share`
+    makes a new one. Callbacks are kept: C holds plain pointers to them."""
 
     def __init__(self, manager):
         self.manager = manager
-        self.device = None
+        self._devices = {}
+        self._created = deque()
         self._kept = []
+        GObject.Object.connect(manager, "device-added", self._added)
 
     def share(self, path, done):
         """The new device is announced by a signal, a turn of the main loop later."""
-        def added(manager, device):
-            GObject.Object.disconnect(manager, handler)
-            self.device = device
-            self._start(_connect, _connect_finish, done)
-
-        handler = GObject.Object.connect(self.manager, "device-added", added)
+        self._created.append((path, done))
         if not self.manager.create_shared_cd_device(path):
+            self._created.pop()
             done(error=f"spice-gtk shares no disc from {path}")
 
-    def unshare(self, done):
-        self._start(_disconnect, _disconnect_finish, done)
+    def unshare(self, path, done):
+        self._start(_disconnect, _disconnect_finish, self._devices.pop(path), done)
 
-    def _start(self, start, finish, done):
+    def _added(self, _manager, device):
+        if self._created:  # else it is a device of the host's own
+            path, done = self._created.popleft()
+            self._devices[path] = device
+            self._start(_connect, _connect_finish, device, done)
+
+    def _start(self, start, finish, device, done):
         def callback(source, result, _data):
             error = ctypes.POINTER(_GError)()
             if finish(source, result, ctypes.byref(error)):
@@ -61,5 +67,5 @@ class SharedCd:
             else:
                 done(error=error.contents.message.decode() if error else "no reason given")
 
-        self._kept.append(_CALLBACK(callback))
-        start(hash(self.manager), hash(self.device), None, self._kept[-1], None)
+        self._kept.append((_CALLBACK(callback), device))
+        start(hash(self.manager), hash(device), None, self._kept[-1][0], None)

@@ -136,9 +136,10 @@ class SpiceClient:
 
     # ---- data
 
-    def send(self, channel, path, seconds=60, **part):
-        """Sends a file's bytes; returns when the last one is on its way."""
-        return self.command("send", channel=channel, path=str(path), seconds=seconds, **part)
+    def send(self, channel, path, seconds=60, **how):
+        """Sends a file's bytes (`start=`, `count=`) in chunks of 64 KiB, or with `seed=`
+        of random sizes; returns when the last one is on its way."""
+        return self.command("send", channel=channel, path=str(path), seconds=seconds, **how)
 
     def received(self, channel):
         """How much a port channel has received so far: (bytes, file)."""

@@ -10,6 +10,7 @@ port channel receives goes to the file named in its "channel-new" event; the
 import ctypes
 import json
 import os
+import random
 import socket
 import sys
 from pathlib import Path
@@ -18,9 +19,10 @@ import gi
 
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
-from shared_cd import SharedCd  # noqa: E402
+from shared_cd import SharedCds  # noqa: E402
 
 CHUNK = 64 * 1024
+ODD_CHUNK = 200 * 1024
 DATA_EVENT_MS = 50
 
 # spice_port_channel_write_async keeps the pointer until its callback runs, which
@@ -61,6 +63,7 @@ class Port:
         self.told = 0
         self.timer = None
         self.sending = None
+        self.next_size = None
         self.keep = None
         self.callback = _CALLBACK(self._written)
         on(channel, "port-data", self._data)
@@ -99,8 +102,14 @@ class Port:
     def closed(self):
         self._flush()
 
-    def send(self, reply, path, start=0, count=None):
+    def send(self, reply, path, start=0, count=None, seed=None):
+        """With a seed the chunks have random sizes, every sixth less than 1 KiB."""
         data = Path(path).read_bytes()[start:]
+        if seed is not None:
+            generator = random.Random(seed)
+            self.next_size = lambda: 1 + int(ODD_CHUNK * generator.random() ** 3)
+        else:
+            self.next_size = lambda: CHUNK
         self.sending = [reply, data if count is None else data[:count], 0]
         self._send_next()
 
@@ -111,7 +120,7 @@ class Port:
             self.client.reply(reply, sent=position)
             return
         # The buffer lives until the callback: `keep` is that promise.
-        self.keep = data[position:position + CHUNK]
+        self.keep = data[position:position + self.next_size()]
         self.sending[2] += len(self.keep)
         _write_async(hash(self.channel), self.keep, len(self.keep), None, self.callback, None)
 
@@ -142,8 +151,7 @@ class Client:
         self.ports = {}
         self.files = 0
         self.session = SpiceClientGLib.Session.new()
-        self.manager = None
-        self.cd = None
+        self.cds = None
         self.wants_fd = {}
         on(self.session, "channel-new", self._channel_new)
         on(self.session, "channel-destroy", self._channel_destroy)
@@ -243,8 +251,8 @@ class Client:
                             ("port", None if port is None else str(port))):
             if value is not None:
                 self.session.set_property(name, value)
-        if usb:
-            self.manager = SpiceClientGLib.UsbDeviceManager.get(self.session)
+        if usb and self.cds is None:
+            self.cds = SharedCds(SpiceClientGLib.UsbDeviceManager.get(self.session))
         self.reply(number, ok=SpiceClientGLib.Session.connect(self.session))
 
     def do_open_fd(self, number, connect=(), password=None):
@@ -272,8 +280,8 @@ class Client:
     def do_list(self, number):
         self.reply(number, channels=sorted(self.channels))
 
-    def do_send(self, number, channel, path, start=0, count=None):
-        self.ports[channel].send(number, path, start, count)
+    def do_send(self, number, channel, path, **how):
+        self.ports[channel].send(number, path, **how)
 
     def do_port_state(self, number, channel):
         port = self.channels[channel]
@@ -290,11 +298,10 @@ class Client:
         self.reply(number)
 
     def do_share_cd(self, number, path):
-        self.cd = SharedCd(self.manager)
-        self.cd.share(path, lambda **fields: self.reply(number, **fields))
+        self.cds.share(path, lambda **fields: self.reply(number, **fields))
 
-    def do_unshare_cd(self, number):
-        self.cd.unshare(lambda **fields: self.reply(number, **fields))
+    def do_unshare_cd(self, number, path):
+        self.cds.unshare(path, lambda **fields: self.reply(number, **fields))
 
 
 def main():

@@ -1,0 +1,187 @@
+//! The settings of one section: those for all machines, or those of a `[[vm]]`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::limits;
+use super::problem::{Problem, Problems};
+use super::table::{Table, text, truth, whole};
+use crate::config::home::HomeKind;
+use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
+
+/// The keys that [`Settings::read`] knows.
+pub(super) const SETTINGS: [&str; 3] = ["io", "channels", "channel"];
+const IO: [&str; 1] = ["home"];
+const POLICY: [&str; 3] = ["compression", "busy", "idle-timeout"];
+const RULE: [&str; 7] = ["port", "subtype", "type", "name", POLICY[0], POLICY[1], POLICY[2]];
+
+/// What a section says; what it does not say is left to others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    pub(super) home: Option<Home>,
+    pub(super) policy: PolicyChange,
+    /// Each of them may stand in a registry, and beside the others.
+    pub(super) rules: Vec<RuleAt>,
+}
+
+/// Where connections live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// The library chooses.
+    Auto,
+    /// The file chooses.
+    Is(HomeKind),
+}
+
+/// A rule and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct RuleAt {
+    pub(super) rule: Rule,
+    key: String,
+    lines: Lines,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    rule: usize,
+    selector: usize,
+    kind: usize,
+    name: usize,
+}
+
+impl Settings {
+    pub(super) fn read(table: &Table<'_>, problems: &mut Problems) -> Self {
+        let mut settings = Self::default();
+        if let Some(io) = table.table("io", problems) {
+            io.only(&IO, problems);
+            let expected = "\"main\", \"thread\" or \"auto\"";
+            settings.home = io.value("home", expected, problems, home).ok().flatten();
+        }
+        if let Some(channels) = table.table("channels", problems) {
+            channels.only(&POLICY, problems);
+            settings.policy = policy(&channels, problems).0;
+        }
+        let mut registry = Registry::default();
+        for table in table.tables("channel", problems) {
+            if table.is_emptied() {
+                continue;
+            }
+            let Some(rule) = RuleAt::read(&table, problems) else { continue };
+            match registry.add(rule.rule.clone()) {
+                Ok(()) => settings.rules.push(rule),
+                Err(error) => {
+                    let (line, key) = rule.place_of(&error);
+                    problems.add_on_line(line, key, error);
+                }
+            }
+        }
+        settings
+    }
+
+    /// Whether one of the rules gives a channel this name.
+    pub(super) fn names_channel(&self, name: &[u8]) -> bool {
+        self.rules.iter().map(|at| &at.rule).any(|rule| match (&rule.name, rule.kind) {
+            (Some(own), _) => own.as_bytes() == name,
+            (None, Some(kind)) => format!("channel-{kind}").as_bytes() == name,
+            (None, None) => false,
+        })
+    }
+}
+
+impl RuleAt {
+    fn read(table: &Table<'_>, problems: &mut Problems) -> Option<Self> {
+        table.only(&RULE, problems);
+        let port = table.value("port", "the name of a port", problems, text);
+        let subtype = table.value("subtype", "the name of a subtype", problems, text);
+        let channel_type = |value: &DeValue<'_>| whole(value, 0..=255).map(|kind| kind as u8);
+        let expected = "a channel type, 10 to 255";
+        let kind = table.value("type", expected, problems, channel_type);
+        let name = table.value("name", "the name of a channel", problems, text);
+        let (policy, sound) = policy(table, problems);
+        let (port, subtype, kind, name) = (port.ok()?, subtype.ok()?, kind.ok()?, name.ok()?);
+        let (selector, selector_key) = match (port, subtype) {
+            (Some(port), None) => (Selector::Port(port), "port"),
+            (None, Some(subtype)) => (Selector::Subtype(subtype), "subtype"),
+            (port, _) => {
+                let what = if port.is_some() { "there are both" } else { "there is neither" };
+                let what = format!("a rule has either port or subtype, {what}");
+                problems.add(table.at(), table.path().to_owned(), what);
+                return None;
+            }
+        };
+        let line = |key| problems.line(table.at_key(key));
+        let lines = Lines {
+            rule: problems.line(table.at()),
+            selector: line(selector_key),
+            kind: line("type"),
+            name: line("name"),
+        };
+        let rule = Rule { selector, kind, name, policy };
+        sound.then(|| Self { rule, key: table.path().to_owned(), lines })
+    }
+
+    /// The complaint of a registry that holds other sections' rules too.
+    pub(super) fn problem(&self, path: &Arc<Path>, error: &RuleError) -> Problem {
+        let (line, key) = self.place_of(error);
+        Problem::new(path, line, Some(key), error)
+    }
+
+    /// The line and the key that an error is about.
+    fn place_of(&self, error: &RuleError) -> (usize, String) {
+        let (line, key) = match error {
+            RuleError::NoType(_) | RuleError::TooMany => {
+                return (self.lines.rule, self.key.clone());
+            }
+            RuleError::ReservedType(_) => (self.lines.kind, "type"),
+            RuleError::BadName(_) | RuleError::NameTaken { .. } | RuleError::TypeNamed { .. } => {
+                (self.lines.name, "name")
+            }
+            RuleError::ReservedDevice(_) | RuleError::BadSelector(_) | RuleError::Duplicate(_) => {
+                match self.rule.selector {
+                    Selector::Port(_) => (self.lines.selector, "port"),
+                    Selector::Subtype(_) => (self.lines.selector, "subtype"),
+                }
+            }
+        };
+        (line, format!("{}.{key}", self.key))
+    }
+}
+
+/// How channels are served, and whether nothing of it was wrong.
+fn policy(table: &Table<'_>, problems: &mut Problems) -> (PolicyChange, bool) {
+    let compression = table.value("compression", "true or false", problems, truth);
+    let busy = table.value("busy", "\"refuse\" or \"take-over\"", problems, busy);
+    let expected = format!("whole seconds from 0 to {}", limits::IDLE_TIMEOUT.as_secs());
+    let idle = table.value("idle-timeout", &expected, problems, idle);
+    let sound = compression.is_ok() && busy.is_ok() && idle.is_ok();
+    let change = PolicyChange {
+        compression: compression.unwrap_or_default(),
+        busy: busy.unwrap_or_default(),
+        idle: idle.unwrap_or_default(),
+    };
+    (change, sound)
+}
+
+fn home(value: &DeValue<'_>) -> Option<Home> {
+    match value.as_str()? {
+        "main" => Some(Home::Is(HomeKind::Main)),
+        "thread" => Some(Home::Is(HomeKind::Thread)),
+        "auto" => Some(Home::Auto),
+        _ => None,
+    }
+}
+
+fn busy(value: &DeValue<'_>) -> Option<Busy> {
+    match value.as_str()? {
+        "refuse" => Some(Busy::Refuse),
+        "take-over" => Some(Busy::TakeOver),
+        _ => None,
+    }
+}
+
+fn idle(value: &DeValue<'_>) -> Option<Duration> {
+    whole(value, 0..=limits::IDLE_TIMEOUT.as_secs()).map(Duration::from_secs)
+}

@@ -1,0 +1,159 @@
+//! Settings as text: a configuration file of their own that says everything.
+
+use std::fmt;
+
+use super::Config;
+use super::home::HomeKind;
+use super::registry::{Busy, Policy, Selector};
+
+/// The text reads as these settings again.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let home = match self.home {
+            None => "auto",
+            Some(HomeKind::Main) => "main",
+            Some(HomeKind::Thread) => "thread",
+        };
+        write!(f, "[io]\nhome = \"{home}\"\n\n[channels]\n")?;
+        policy(f, self.registry.defaults())?;
+        for (selector, service) in self.registry.rules() {
+            let (key, devices) = match selector {
+                Selector::Port(name) => ("port", name),
+                Selector::Subtype(name) => ("subtype", name),
+            };
+            write!(f, "\n[[channel]]\n{key} = {}\n", Quoted(devices))?;
+            write!(f, "type = {}\nname = {}\n", service.kind, Quoted(&service.name))?;
+            policy(f, service.policy)?;
+        }
+        Ok(())
+    }
+}
+
+fn policy(f: &mut fmt::Formatter<'_>, policy: Policy) -> fmt::Result {
+    let busy = match policy.busy {
+        Busy::Refuse => "refuse",
+        Busy::TakeOver => "take-over",
+    };
+    write!(f, "compression = {}\nbusy = \"{busy}\"\n", policy.compression)?;
+    writeln!(f, "idle-timeout = {}", policy.idle.as_secs())
+}
+
+/// A basic string of TOML.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04X}", u32::from(c))?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::file::File;
+    use crate::config::registry::{PolicyChange, Registry, Rule};
+
+    /// Reads the text of settings, which has to be right.
+    fn read(text: &str) -> Config {
+        let file = File::parse(Path::new("f"), text);
+        assert_eq!(file.problems(), [], "{text}");
+        let (config, problems) = file.config(None, None);
+        assert_eq!(problems, [], "{text}");
+        config
+    }
+
+    fn assert_same(a: &Config, b: &Config) {
+        assert_eq!(a.home, b.home);
+        assert_eq!(a.registry.defaults(), b.registry.defaults());
+        let rules = |config: &Config| -> Vec<_> {
+            config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
+        };
+        assert_eq!(rules(a), rules(b));
+    }
+
+    #[test]
+    fn the_defaults_in_full() {
+        let expected = "\
+[io]
+home = \"auto\"
+
+[channels]
+compression = true
+busy = \"refuse\"
+idle-timeout = 0
+";
+        assert_eq!(Config::default().to_string(), expected);
+        assert_same(&read(expected), &Config::default());
+    }
+
+    #[test]
+    fn a_rule_is_printed_with_what_it_comes_to() {
+        let text = "[channels]\nidle-timeout = 5\n[[channel]]\nport = '\"\\\u{e4}*'\ntype = 99\n";
+        let config = read(text);
+        let expected = "\n[[channel]]\nport = \"\\\"\\\\\u{e4}*\"\ntype = 99\nname = \"channel-99\"
+compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
+        assert!(config.to_string().ends_with(expected), "{config}");
+        assert_same(&read(&config.to_string()), &config);
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(Quoted("a\n\u{7f}").to_string(), "\"a\\u000A\\u007F\"");
+    }
+
+    fn change() -> impl Strategy<Value = PolicyChange> {
+        let busy = prop::sample::select(vec![None, Some(Busy::Refuse), Some(Busy::TakeOver)]);
+        let idle = prop::option::of((0..=86_400_u64).prop_map(Duration::from_secs));
+        (any::<Option<bool>>(), busy, idle).prop_map(|(compression, busy, idle)| PolicyChange {
+            compression,
+            busy,
+            idle,
+        })
+    }
+
+    fn rule() -> impl Strategy<Value = Rule> {
+        let selector = prop_oneof![
+            prop_oneof!["\\PC{1,6}\\*?", "[ab]\\*?", "org.spice-space.webdav.0"]
+                .prop_map(Selector::Port),
+            prop_oneof!["\\PC{1,6}", "[ab]", "usbredir"].prop_map(Selector::Subtype),
+        ];
+        let kind = prop_oneof![Just(None), (8..20_u8).prop_map(Some)];
+        let name = prop::option::of("(fs|cam|port|channel-1[2-9])");
+        (selector, kind, name, change()).prop_map(|(selector, kind, name, policy)| Rule {
+            selector,
+            kind,
+            name,
+            policy,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_the_same(
+            home in prop::sample::select(
+                vec![None, Some(HomeKind::Main), Some(HomeKind::Thread)]),
+            defaults in change(),
+            rules in prop::collection::vec(rule(), 0..12),
+        ) {
+            let mut registry = Registry::new(defaults.on(Policy::default()));
+            for rule in rules {
+                let _ = registry.add(rule);
+            }
+            let config = Config { home, registry };
+            assert_same(&read(&config.to_string()), &config);
+        }
+    }
+}
