@@ -1,0 +1,39 @@
+//! What the fuzz targets do with bytes. The same is played by `tests/fuzz_smoke.rs` with
+//! random bytes and changed good ones, so that a stable compiler sees all of it run.
+//!
+//! A body panics where something is wrong. The bytes are read as a script by [`Input`]:
+//! structure costs the fuzzer few of them, and any bytes are a script.
+
+pub(crate) mod common_messages;
+pub(crate) mod framing;
+mod input;
+pub(crate) mod link;
+pub(crate) mod lz4;
+pub(crate) mod main_messages;
+pub(crate) mod migration_block;
+pub(crate) mod outbox;
+pub(crate) mod spicevmc_messages;
+
+use input::{Input, repeated};
+
+/// One body.
+pub(crate) struct Body {
+    /// Its fuzz target.
+    pub(crate) name: &'static str,
+    /// Plays these bytes.
+    pub(crate) run: fn(&[u8]),
+    /// Scripts that go deep.
+    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub(crate) const ALL: &[Body] = &[
+    common_messages::BODY,
+    framing::BODY,
+    link::BODY,
+    lz4::BODY,
+    main_messages::BODY,
+    migration_block::BODY,
+    outbox::BODY,
+    spicevmc_messages::BODY,
+];
