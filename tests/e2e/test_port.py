@@ -22,16 +22,12 @@ def start_vm(bench):
 
 
 def background(vm, script):
-    """Runs a script in the guest's background; `wait_job` tells when it is done."""
-    vm.guest.sh("rm -f /tmp/job.status; "
-                f"{{ ({script}) >/tmp/job.log 2>&1; echo $? >/tmp/job.status; }} &")
+    vm.guest.start(script)
 
 
 def wait_job(vm, seconds=60):
-    vm.guest.sh(f"wait_until {seconds} test -s /tmp/job.status", seconds + 5)
-    status = vm.guest.sh("cat /tmp/job.status")
-    log = vm.guest.sh("cat /tmp/job.log")
-    assert status == "0", f"background job in the guest: status {status}: {log}"
+    status, log = vm.guest.finish(seconds)
+    assert status == 0, f"background job in the guest: status {status}: {log}"
     return log
 
 

@@ -75,6 +75,17 @@ class Guest:
             raise GuestError(f"in the guest: status {status} from: {script}\n{text}")
         return text
 
+    def start(self, script):
+        """Runs a script in the guest's background; `finish` waits for its end. One at
+        a time."""
+        self.sh("rm -f /tmp/job.status; "
+                f"{{ ({script}) >/tmp/job.log 2>&1; echo $? >/tmp/job.status; }} &")
+
+    def finish(self, seconds=60):
+        """The background script's status and output."""
+        self.sh(f"wait_until {seconds} test -s /tmp/job.status", seconds + 5)
+        return int(self.sh("cat /tmp/job.status")), self.sh("cat /tmp/job.log")
+
     def sha256(self, path, seconds=30):
         return self.sh(f"sha256sum {path}", seconds).split()[0]
 
