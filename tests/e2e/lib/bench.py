@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .qemu import Qemu, free_port
 from .spice_client import SpiceClient
+from .spicy import Spicy
 
 # A client that closes its socket before it has read everything resets the
 # connection, and both libraries say so. Every client that ends may do that.
@@ -84,6 +85,13 @@ class Bench:
         """A client process for one check; it is ended with the check."""
         self._client_names += 1
         client = SpiceClient(self.logs, f"client{self._client_names}")
+        self._clients.append(client)
+        return client
+
+    def spicy(self, **options):
+        """A client with a window, for one check like the others."""
+        self._client_names += 1
+        client = Spicy(self.logs, f"spicy{self._client_names}", **options)
         self._clients.append(client)
         return client
 
