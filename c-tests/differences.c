@@ -20,6 +20,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_CLIENT_MOUSE] = "client mode needs a display channel, and none is served yet",
     [DIFF_LATENCY_PINGS] = "nothing uses the latency of an idle channel; the main channel asks "
                            "every 15 s whether its client still lives",
+    [DIFF_ANNOUNCED_MEMORY] = "0.15.1 takes memory for whatever is announced",
     [DIFF_COMPRESSED_TOKENS] = "0.15.1 takes no token for them, so that nothing bounds how many "
                                "wait for a slow device",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
@@ -49,6 +50,12 @@ static const struct {
     { "badinput", "too_long_ends_at_the_header", "waits for 4 GiB" },
     { "qxl", "unknown_commands_are_passed_over", "ends the process" },
     { "compress", "attempts_become_rare", "compresses each block for ever" },
+    { "bombs", "small_blocks_that_announce_much", "takes memory for it, up to 4 GiB" },
+    { "bombs", "the_start_of_four_gigabytes", "waits for 2 GiB before the device sees a byte" },
+    { "bombs", "long_messages_that_never_end", "the same" },
+    { "bombs", "block_that_comes_to_nothing", "takes it for nothing" },
+    { "bombs", "messages_of_any_announced_length",
+      "takes memory for whatever is announced and waits for it" },
     { "port", "port_without_name", "compares a null pointer" },
 };
 

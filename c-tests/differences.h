@@ -41,6 +41,8 @@ enum difference {
     DIFF_LATENCY_PINGS,
     /** Compressed messages from a client count like others. */
     DIFF_COMPRESSED_TOKENS,
+    /** Memory for a message grows with what has arrived of it. */
+    DIFF_ANNOUNCED_MEMORY,
     DIFF_COUNT
 };
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -125,6 +126,32 @@ struct tap_usage tap_usage(void)
     if (f)
         fclose(f);
     return u;
+}
+
+void tap_peak_reset(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 64 << 10);
+    mallopt(M_TRIM_THRESHOLD, 64 << 10);
+    malloc_trim(0);
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "5", 1) != 1)
+        FAIL("cannot reset the peak of memory: %s", strerror(errno));
+    close(fd);
+}
+
+long tap_peak_kib(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    long kib = -1;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %ld kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    if (kib < 0)
+        FAIL("/proc/self/status has no VmHWM");
+    return kib;
 }
 
 void tap_list_fds(void)

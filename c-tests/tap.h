@@ -68,6 +68,13 @@ struct tap_usage {
     long rss_kib;
 };
 struct tap_usage tap_usage(void);
+/**
+ * The most memory that was resident since tap_peak_reset(), in KiB.  From the first
+ * reset on, what is freed goes back to the system at once, so that memory which lies
+ * about in malloc() does not hide what is taken anew.
+ */
+void tap_peak_reset(void);
+long tap_peak_kib(void);
 /** Writes the open descriptors to stderr (to explain a failed comparison). */
 void tap_list_fds(void);
 
