@@ -250,6 +250,41 @@ static void what_the_state_is_good_for(void)
     close_all();
 }
 
+/* The rule for a type is for those that a program connects by its number, too. */
+static void a_registered_type(void)
+{
+    struct client c, newcomer;
+    SpiceServerChannelRule rule = { .size = sizeof rule, .subtype = "camera", .channel_type = 120,
+                                    .name = "camera", .busy = SPICE_SERVER_BUSY_TAKE_OVER,
+                                    .compression = SPICE_SERVER_COMPRESSION_OFF };
+    SpiceServerChannelStatistics moved = { .size = sizeof moved };
+    rig_open(&r);
+    EXPECT_EQ(spice_server_register_channel(r.server, &rule), 0);
+    chardev_prepare(&dev, "camera", NULL);
+    EXPECT(connect_device(&dev, 120) != NULL);
+    chardev_prepare(&second, "camera", NULL);
+    EXPECT(connect_device(&second, 121) != NULL);
+    session = rig_main(&r, &main_channel);
+    rig_channel(&r, &c, 121, 0, session);
+    EXPECT_EQ(c.reply.n_channel ? c.reply.caps[1] : 0, VMC_CAP_LZ4);
+    client_close(&c);
+    rig_channel(&r, &c, 120, 0, session);
+    EXPECT_EQ(c.reply.n_channel ? c.reply.caps[1] : 0, 0);
+    EXPECT(chardev_wait_states(&dev, 1));
+    rig_channel(&r, &newcomer, 120, 0, session);
+    EXPECT(client_at_eof(&c));
+    client_close(&c);
+    chardev_say(&dev, "smile", 5);
+    expect_data(&newcomer, "smile");
+    EXPECT_EQ(spice_server_channel_statistics(r.server, 120, 0, &moved), 0);
+    EXPECT_EQ(moved.out_data, 5);
+    EXPECT_EQ(spice_server_set_channel_security(r.server, "camera", SPICE_CHANNEL_SECURITY_SSL), 0);
+    client_close(&newcomer);
+    disconnect_device(&second);
+    chardev_forget(&second);
+    close_all();
+}
+
 static bool disconnect_now;
 
 static void disconnect_inside(struct chardev *d)
@@ -382,6 +417,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(a_port_sends_its_name),
     TAP_CASE(it_runs_while_the_vm_does),
     TAP_CASE(what_the_state_is_good_for),
+    TAP_CASE(a_registered_type),
     TAP_CASE(disconnect_inside_each_callback),
     TAP_CASE(ids_run_out),
     TAP_CASE(misuse),

@@ -4,10 +4,13 @@
 //! with the channel's rule first, and long data messages pass in pieces. Where
 //! compression is offered, compressed data come out as data.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::decompressor::{Corrupt, Decompressor};
 use crate::config::limits;
+use crate::stats::ChannelCounters;
 use crate::wire::header::HeaderForm;
 use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
@@ -59,18 +62,27 @@ pub struct Framer {
     piecewise: Option<(u16, u32)>,
     /// Where compression is offered.
     decompressor: Option<Decompressor>,
+    /// Where data are counted.
+    counters: Option<Arc<ChannelCounters>>,
 }
 
 impl Framer {
     /// A framer at the start of a message.
     pub fn new(form: HeaderForm, rules: Rules) -> Self {
-        Self { form, rules, input: BytesMut::new(), piecewise: None, decompressor: None }
+        let input = BytesMut::new();
+        Self { form, rules, input, piecewise: None, decompressor: None, counters: None }
     }
 
     /// The same, on a channel where clients may compress what they send.
     #[must_use]
     pub fn with_decompressor(self, decompressor: Decompressor) -> Self {
         Self { decompressor: Some(decompressor), ..self }
+    }
+
+    /// The same, on a channel whose data are counted as they arrive.
+    #[must_use]
+    pub fn with_counters(self, counters: Arc<ChannelCounters>) -> Self {
+        Self { counters: Some(counters), ..self }
     }
 
     /// The buffer that received bytes are appended to. Room for a read has been
@@ -96,7 +108,14 @@ impl Framer {
                 Some(decompressor) if message.kind == COMPRESSED_DATA => {
                     decompressor.handle_piece(message.body, left)?;
                 }
-                _ => return Ok(Some(message)),
+                _ => {
+                    if message.kind == DATA
+                        && let Some(counters) = &self.counters
+                    {
+                        counters.received(message.body.len());
+                    }
+                    return Ok(Some(message));
+                }
             }
         }
     }
@@ -138,8 +157,6 @@ impl Framer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -204,6 +221,23 @@ mod tests {
         let mut framer = Framer::new(HeaderForm::Mini, rules).with_decompressor(decompressor);
         framer.input().extend_from_slice(&frame(HeaderForm::Mini, COMPRESSED_DATA, &[9; 10]));
         assert_eq!(framer.poll_message(), Err(Refused::Corrupt(Corrupt::Kind(9))));
+    }
+
+    #[test]
+    fn data_are_counted_as_they_came() {
+        let counters = Arc::<ChannelCounters>::default();
+        let mut framer = Framer::new(HeaderForm::Mini, rules)
+            .with_decompressor(Decompressor::new(counters.clone()))
+            .with_counters(counters.clone());
+        let packed =
+            [&compressed_header(1000)[..], &lz4_flex::block::compress(&[7; 1000])].concat();
+        framer.input().extend_from_slice(&frame(HeaderForm::Mini, DATA, &[1; 100]));
+        framer.input().extend_from_slice(&frame(HeaderForm::Mini, COMPRESSED_DATA, &packed));
+        framer.input().extend_from_slice(&frame(HeaderForm::Mini, SMALL, &[1; 10]));
+        assert_eq!(all(&mut framer).len(), 3);
+        let totals = counters.totals();
+        assert_eq!((totals.in_data, totals.in_decompressed), (100, 1000));
+        assert_eq!(totals.in_compressed, packed.len() as u64 - 5);
     }
 
     proptest! {

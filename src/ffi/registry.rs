@@ -189,6 +189,9 @@ pub unsafe extern "C" fn spice_server_channel_statistics(
 /// # Safety
 /// The texts are NULL or C strings.
 unsafe fn rule_of(rule: &SpiceServerChannelRule) -> Result<Rule, String> {
+    if rule.reserved != 0 {
+        return Err("the reserved member is not 0".to_owned());
+    }
     // SAFETY: the caller's promise.
     let (port, subtype) = unsafe { (string(rule.port_name)?, string(rule.subtype)?) };
     let selector = match (port, subtype) {

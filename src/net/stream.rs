@@ -16,6 +16,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
 const KEEPALIVE_PROBES: u32 = 5;
 /// The kernel counts in whole seconds.
 const KEEPALIVE_STEP: Duration = Duration::from_secs(1);
+/// The kernel takes no longer idle time.
+const KEEPALIVE_LONGEST: Duration = Duration::from_secs(32_767);
 
 /// A client's socket.
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Stream {
             return;
         }
         // Probes during the last half, so that a lost one or two do no harm.
-        let half = (longest / 2).max(KEEPALIVE_STEP);
+        let half = (longest / 2).clamp(KEEPALIVE_STEP, KEEPALIVE_LONGEST);
         let step = (half / KEEPALIVE_PROBES).max(KEEPALIVE_STEP);
         let keepalive =
             TcpKeepalive::new().with_time(half).with_interval(step).with_retries(KEEPALIVE_PROBES);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Server;
@@ -146,6 +147,7 @@ impl Server {
         let mut outbox = Outbox::new(form, chunk);
         if let Role::Device(device) = &role {
             let policy = device.policy();
+            framer = framer.with_counters(Arc::clone(device.counters()));
             if !policy.idle.is_zero() {
                 stream.limit_absence(policy.idle);
             }

@@ -226,7 +226,6 @@ impl Device {
         if self.queued_bytes() >= limits::CLIENT_TO_DEVICE || !self.take_self_token() {
             return Err(data);
         }
-        self.kind().counters.received(data.len());
         let pending =
             Pending { length: data.len(), buffer: data, origin: Origin::Server, price: 1 };
         if let Err(unused) = self.add(pending) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// headers.
 #[derive(Debug, Default)]
 pub struct ChannelCounters {
-    in_total: AtomicU64,
+    in_data: AtomicU64,
     in_compressed: AtomicU64,
     in_decompressed: AtomicU64,
     out_data: AtomicU64,
@@ -32,9 +32,9 @@ pub struct ChannelTotals {
 }
 
 impl ChannelCounters {
-    /// Data from a client, as the device gets it.
+    /// Data from a client that came as they are.
     pub fn received(&self, bytes: usize) {
-        add(&self.in_total, bytes);
+        add(&self.in_data, bytes);
     }
 
     /// Compressed bytes from a client.
@@ -42,8 +42,7 @@ impl ChannelCounters {
         add(&self.in_compressed, bytes);
     }
 
-    /// What came out of compressed bytes; counted as received, too, when the device
-    /// gets it.
+    /// What came out of compressed bytes.
     pub fn decompressed(&self, bytes: usize) {
         add(&self.in_decompressed, bytes);
     }
@@ -62,12 +61,10 @@ impl ChannelCounters {
     /// The totals now.
     pub fn totals(&self) -> ChannelTotals {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let in_decompressed = read(&self.in_decompressed);
         ChannelTotals {
-            // What has been decompressed and not handed on yet is in one only.
-            in_data: read(&self.in_total).saturating_sub(in_decompressed),
+            in_data: read(&self.in_data),
             in_compressed: read(&self.in_compressed),
-            in_decompressed,
+            in_decompressed: read(&self.in_decompressed),
             out_data: read(&self.out_data),
             out_compressed: read(&self.out_compressed),
             out_uncompressed: read(&self.out_uncompressed),
@@ -84,11 +81,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_data_are_what_was_not_decompressed() {
+    fn each_counter_is_its_own() {
         let counters = ChannelCounters::default();
         counters.received_compressed(10);
         counters.decompressed(100);
-        counters.received(100);
         counters.received(7);
         counters.read_from_device(50);
         counters.compressed(40, 4);
