@@ -26,7 +26,7 @@ def start_vm(bench):
     # files in /tmp.
     vm = bench.qemu(MACHINE + SERIAL_BUS + port(1, FOLDER) + SPICE_TCP, boot=True,
                     programs="webdav", memory=320)
-    vm.guest.wait_boot()
+    vm.guest.wait_boot(120)
     # What systemd does by the packages' units, restarting on success included. The
     # daemon's log tells when it has noticed that a client is gone.
     vm.guest.sh(f"""ip link set lo up
