@@ -175,8 +175,11 @@ impl Outbox {
             loan.form.write(&mut loan.chunk.data[loan.chunk.end..], header, loan.serial);
             loan.chunk.end += loan.form.bytes() + length;
             self.len += loan.form.bytes() + length;
-        } else if self.serial == loan.serial {
+        } else {
             self.serial -= 1;
+            for chunk in &mut self.behind {
+                move_up(self.form, &mut chunk.data[chunk.start..chunk.end]);
+            }
         }
         if loan.chunk.pending().is_empty() {
             self.keep(loan.chunk);
@@ -312,6 +315,14 @@ fn messages(form: HeaderForm, bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8
     })
 }
 
+/// Takes one off the serials of the messages in `bytes`.
+fn move_up(form: HeaderForm, mut bytes: &mut [u8]) {
+    while let Some(header) = form.parse(bytes) {
+        form.rewrite_serial(bytes, |serial| serial - 1);
+        bytes = bytes.get_mut(form.bytes() + header.size as usize..).unwrap_or_default();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -372,6 +383,20 @@ mod tests {
         assert!(outbox.is_empty());
         outbox.push(4, &[]);
         assert_eq!(send_all(&mut outbox)[0], 1, "the first serial");
+    }
+
+    #[test]
+    fn what_is_pushed_during_an_unused_loan_leaves_no_gap() {
+        let mut outbox = Outbox::new(HeaderForm::Full, 256);
+        outbox.push(101, b"first");
+        let loan = outbox.lend(10).expect("no other loan");
+        outbox.push(202, &[0]);
+        outbox.push(202, &[1; 300]);
+        outbox.settle(loan, 101, 0);
+        outbox.push(202, &[2]);
+        let bytes = send_all(&mut outbox);
+        let serials: Vec<_> = messages(HeaderForm::Full, &bytes).map(|(head, _)| head[0]).collect();
+        assert_eq!(serials, [1, 2, 3, 4]);
     }
 
     #[test]

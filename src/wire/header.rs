@@ -54,6 +54,15 @@ impl HeaderForm {
         self.rewrite(out, header);
     }
 
+    /// Changes the serial in a header that was written, where there is one.
+    pub fn rewrite_serial(self, out: &mut [u8], change: impl FnOnce(u64) -> u64) {
+        if self == Self::Full
+            && let Some(bytes) = out.first_chunk_mut()
+        {
+            *bytes = change(u64::from_le_bytes(*bytes)).to_le_bytes();
+        }
+    }
+
     /// Changes type and size in a header that was written; the serial stays.
     pub fn rewrite(self, out: &mut [u8], header: Header) {
         let at = match self {
