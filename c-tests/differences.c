@@ -57,6 +57,7 @@ static const struct {
     { "bombs", "messages_of_any_announced_length",
       "takes memory for whatever is announced and waits for it" },
     { "port", "port_without_name", "compares a null pointer" },
+    { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
 };
 
 /* Upstream follows almost every null pointer; these cases it survives. */

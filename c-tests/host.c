@@ -148,8 +148,12 @@ static SpiceWatch *watch_add(int fd, int mask, SpiceWatchFunc func, void *opaque
 {
     host_assert_main_thread("watch_add");
     SpiceWatch *w = calloc(1, sizeof *w);
-    *w = (SpiceWatch){ .next = watches, .func = func, .opaque = opaque, .fd = fd, .mask = mask };
-    watches = w;
+    *w = (SpiceWatch){ .func = func, .opaque = opaque, .fd = fd, .mask = mask };
+    /* The oldest first, as GLib's loop under QEMU has it. */
+    SpiceWatch **end = &watches;
+    while (*end)
+        end = &(*end)->next;
+    *end = w;
     return w;
 }
 

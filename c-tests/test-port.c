@@ -4,6 +4,8 @@
 #include "chardev.h"
 #include "rig.h"
 
+#include <unistd.h>
+
 /** One port named org.example.0 and a main channel. */
 struct bench {
     struct rig r;
@@ -319,6 +321,32 @@ static void gone_as_soon_as_linked(void)
     close_bench(&b);
 }
 
+/* The end of one client and the link of the next one come to the main loop in the same
+ * turn, in either order: the next one is not refused for the sake of somebody who left. */
+static void leaves_while_the_next_one_links(void)
+{
+    struct bench b;
+    struct client old, next;
+    struct link l;
+    open_bench(&b);
+    connect_port(&b, &old);
+    for (int i = 0; i < 20; i++) {
+        rig_connect(&b.r, &next);
+        link_init(&l, CH_PORT, 0, b.session);
+        EXPECT(client_send_link(&next, &l));
+        EXPECT(client_read_reply(&next));
+        client_close(&old);
+        EXPECT(client_send_ticket(&next, ""));
+        usleep(20000); /* the I/O thread looks at the ticket, the main loop stands still */
+        EXPECT_EQ(client_read_result(&next), 0);
+        expect_port_init(&next, "org.example.0", 0);
+        old = next;
+    }
+    EXPECT(chardev_wait_states(&b.port, 41));
+    client_close(&old);
+    close_bench(&b);
+}
+
 static void removal_ends_the_channel(void)
 {
     struct bench b;
@@ -615,6 +643,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(data_both_ways_with_full_headers),
     TAP_CASE(device_is_read_inside_wakeup),
     TAP_CASE(second_client_is_refused),
+    TAP_CASE(leaves_while_the_next_one_links),
     TAP_CASE(gone_as_soon_as_linked),
     TAP_CASE(removal_ends_the_channel),
     TAP_CASE(removal_without_client),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -355,6 +356,16 @@ impl Connection {
             Home::Thread(home) => home.io.close(self.id),
         }
         true
+    }
+}
+
+/// As the log names it: the channel by the name that settings have for it, and the peer.
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.role {
+            Role::Main(_) => write!(f, "channel main:{} of {}", self.channel.id, self.peer),
+            Role::Device(device) => write!(f, "{} of {}", device.kind(), self.peer),
+        }
     }
 }
 

@@ -205,8 +205,7 @@ impl Server {
                 let connection = self.connections.borrow().get(&id).cloned();
                 if let Some(connection) = connection {
                     if ending != Ending::ByClient {
-                        let (channel, peer) = (connection.channel, &connection.peer);
-                        crate::warning!("channel {channel} of {peer}: {ending}");
+                        crate::warning!("{connection}: {ending}");
                     }
                     self.close_connection(&connection, &ending.to_string());
                 }

@@ -394,7 +394,7 @@ impl Server {
         if !connection.close() {
             return;
         }
-        crate::info!("channel {} of {} closed: {reason}", connection.channel, connection.peer);
+        crate::info!("{connection} closed: {reason}");
         self.connections.borrow_mut().remove(&connection.id);
         match &connection.role {
             Role::Main(_) => self.end_session(connection),

@@ -104,8 +104,13 @@ impl Device {
     /// Whether a client from `newcomer` may have the device. If another client has it,
     /// that one stays or leaves, as the channel's policy says.
     pub(super) fn make_way(&self, server: &Rc<Server>, newcomer: &str) -> bool {
+        if let Some(present) = self.connection() {
+            // It may have left already, and the main loop comes to that only after the
+            // newcomer.
+            server.handle_ready(present.id, true, false);
+        }
         let Some(present) = self.connection() else {
-            return true;
+            return self.host().is_some();
         };
         let vmc = self.kind();
         match vmc.policy.busy {

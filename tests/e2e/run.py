@@ -22,7 +22,10 @@ FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: two run side by side.
-ORDER = ["lifecycle", "hotplug", "port", "session", "usb_cd"]
+ORDER = ["lifecycle", "webdav", "hotplug", "port", "session", "usb_cd"]
+
+# Test files whose guest has programs of Debian's in it, a set of the same name.
+PROGRAMS = {"webdav"}
 
 
 def parse():
@@ -191,6 +194,8 @@ def main():
     if options.compare:
         return 1 if compare(options.compare) else 0
     make_guest()
+    for programs in test_files(options.names).keys() & PROGRAMS:
+        make_guest(programs)
     runs = [(options.lib, options.home)]
     if options.differential:
         runs = [("debian", None), ("ours", "main"), ("ours", "thread")]

@@ -13,6 +13,7 @@ from lib.bench import check
 from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port
 from lib.network import Network
 from lib.spice_client import random_file, sha256_file
+from lib.waiting import wait_until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 GUIDE = REPOSITORY / "docs" / "custom-channels.md"
@@ -150,6 +151,70 @@ def a_second_client_of_a_busy_channel(bench):
     assert body == b"for the winner\n", body
     for sock in (first, second, session.main):
         sock.close()
+
+
+MACHINE_CONFIG = """
+[[channel]]
+port = "org.example.*"
+type = 99
+
+[[vm]]
+name = "a mach*"
+[[vm.channel]]
+port = "org.example.camera.0"
+type = 101
+name = "cam"
+
+[[vm]]
+uuid = "00112233445566778899AABBCCDDEEFF"
+[[vm.channel]]
+subtype = "sensor"
+type = 120
+compression = false
+
+[[vm]]
+name = "another machine"
+[[vm.channel]]
+port = "org.example.camera.0"
+type = 102
+"""
+
+
+@check
+def a_section_for_this_machine(bench):
+    """Sections chosen by name and by UUID; a channel that QEMU's own options name; a new
+    subtype of `-chardev spicevmc`. QEMU refuses both with Debian's library."""
+    if not is_ours(bench):
+        return
+    config = bench.logs / "machine.toml"
+    config.write_text(MACHINE_CONFIG)
+    vm = bench.own_vm(
+        MACHINE + SERIAL_BUS + port(1, "org.example.camera.0") + port(2, "org.example.other.0")
+        + ["-chardev", "spicevmc,name=sensor,id=sensor",
+           "-device", "virtserialport,chardev=sensor,name=org.example.sensor.0",
+           "-name", "a machine", "-uuid", "00112233-4455-6677-8899-aabbccddeeff",
+           "-spice", "port=PORT,addr=127.0.0.1,disable-ticketing=on,plaintext-channel=cam"],
+        boot=True, config=config)
+    vm.guest.wait_boot()
+    # QEMU has the device only while the guest has the port open.
+    vm.guest.background("exec 3<>/dev/virtio-ports/org.example.sensor.0; "
+                        "wait_host org.example.sensor.0 30; echo ready >&3; head -c 5 <&3")
+    session = wait_until(lambda: with_types(vm, {99, 101, 120}), 20, "all three channels")
+    sensor = session.channel(120)
+    assert raw_link.read_message(sensor) == (DATA, b"ready\n"), "no PORT_INIT on a subtype"
+    sensor.sendall(raw_link.message(DATA, b"12 C\n"))
+    assert vm.guest.wait_job() == "12 C"
+    for sock in (sensor, session.main):
+        sock.close()
+
+
+def with_types(vm, types):
+    """A session whose channels are of these types."""
+    session = RawSession(vm)
+    if {kind for kind, _ in session.channels} == types:
+        return session
+    session.main.close()
+    return None
 
 
 @check

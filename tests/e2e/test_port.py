@@ -385,7 +385,7 @@ def guest_writes_and_closes(bench):
     vm.guest.sh(f"head -c {size} /dev/urandom >/tmp/chunk")
     vm.guest.background(f"wait_host {PORT}; for i in $(seq {rounds}); do "
                         f"cat /tmp/chunk >{DEVICE}; done")
-    path = client.wait_received(channel, rounds * size, 30)
+    path = client.wait_received(channel, rounds * size, 90)
     vm.guest.wait_job()
     wanted = vm.guest.sha256("/tmp/chunk")
     for number in range(rounds):

@@ -17,6 +17,7 @@ from pathlib import Path
 from .process import end_with_parent
 from .qemu import Qemu, free_port
 from .spice_client import SpiceClient
+from .spicy import Spicy
 
 # A client that closes its socket before it has read everything resets the
 # connection, and both libraries say so. Every client that ends may do that.
@@ -96,6 +97,13 @@ class Bench:
                                    preexec_fn=end_with_parent)
         self._processes.append(process)
         return process
+
+    def spicy(self, **options):
+        """A client with a window, for one check like the others."""
+        self._client_names += 1
+        client = Spicy(self.logs, f"spicy{self._client_names}", **options)
+        self._clients.append(client)
+        return client
 
     def observe(self, name, value):
         """Notes something that must be the same with both libraries."""

@@ -8,15 +8,20 @@ from pathlib import Path
 
 from .waiting import Deadline, Timeout
 
-MAKE_GUEST = Path(__file__).parent.parent / "guest" / "make-guest"
+MAKERS = Path(__file__).parent.parent / "guest"
 
 
-def make_guest():
-    """The directory with `vmlinuz` and `initrd`, made if it is not there yet. Asking
-    apt for the kernel's version takes a second: child processes inherit the answer."""
-    if "SPICE_E2E_GUEST" not in os.environ:
-        os.environ["SPICE_E2E_GUEST"] = subprocess.check_output([MAKE_GUEST], text=True).strip()
-    return Path(os.environ["SPICE_E2E_GUEST"])
+def make_guest(programs=None):
+    """The directory with `vmlinuz` and `initrd`, made if it is not there yet;
+    `programs` names a set that make-programs knows. Asking apt for versions takes
+    seconds: child processes inherit the answer."""
+    name, command = "SPICE_E2E_GUEST", [MAKERS / "make-guest"]
+    if programs:
+        make_guest()
+        name, command = f"{name}_{programs.upper()}", [MAKERS / "make-programs", programs]
+    if name not in os.environ:
+        os.environ[name] = subprocess.check_output(command, text=True).strip()
+    return Path(os.environ[name])
 
 
 class GuestError(AssertionError):

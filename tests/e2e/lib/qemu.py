@@ -67,13 +67,15 @@ class Library:
 
 class Qemu:
     """A virtual machine. `args` are QEMU's own; `boot=True` adds the test guest
-    with its agent; `defaults=True` leaves QEMU's own devices in; `outlives_us=True`
-    is for a machine that is to stay when the program ends; `config` is a configuration
-    file for our library, Debian's knows none; `network` is a network.Network to be in. The monitor and the agent's serial port are socket pairs, so
-    nothing has to be waited for before they can be used."""
+    with its agent, `programs=` names a set of Debian's programs to be in it too;
+    `defaults=True` leaves QEMU's own devices in; `outlives_us=True` is for a machine
+    that is to stay when the program ends; `config` is a configuration file for our
+    library, Debian's knows none; `network` is a network.Network to be in. The monitor
+    and the agent's serial port are socket pairs, so nothing has to be waited for before
+    they can be used."""
 
-    def __init__(self, library, logs, args, boot=False, defaults=False, memory=192,
-                 outlives_us=False, config=None, network=None):
+    def __init__(self, library, logs, args, boot=False, programs=None, defaults=False,
+                 memory=192, outlives_us=False, config=None, network=None):
         self.library = library
         self.logs = Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ class Qemu:
         command += ["-mon", "chardev=qmp,mode=control"]
         command += ["-serial", f"file:{self.logs}/console.log"]
         if boot:
-            files = make_guest()
+            files = make_guest(programs)
             command += ["-chardev", f"socket,id=agent,fd={theirs[1].fileno()}"]
             command += ["-serial", "chardev:agent"]
             command += ["-kernel", files / "vmlinuz", "-initrd", files / "initrd"]

@@ -245,10 +245,11 @@ class Client:
     # ---- commands
 
     def do_open(self, number, connect=(), host=None, port=None, unix_path=None, password=None,
-                usb=False):
+                usb=False, shared_dir=None):
         self.connect_types = set(connect)
         for name, value in (("host", host), ("unix-path", unix_path), ("password", password),
-                            ("port", None if port is None else str(port))):
+                            ("port", None if port is None else str(port)),
+                            ("shared-dir", shared_dir)):
             if value is not None:
                 self.session.set_property(name, value)
         if usb and self.cds is None:

@@ -84,6 +84,18 @@ def wait_until(condition, seconds, what, interval=0.02):
         time.sleep(interval)
 
 
+def settled(value, seconds=30, interval=0.3):
+    """Waits until `value()` is twice the same, `interval` apart; returns it."""
+    seen = []
+
+    def same():
+        seen.append(value())
+        return len(seen) > 1 and seen[-1] == seen[-2]
+
+    wait_until(same, seconds, "a value that stays the same", interval)
+    return seen[-1]
+
+
 def count_fds(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 

@@ -1,0 +1,201 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::channel::decompressor::Decompressor;
+use crate::channel::framing::{BodyRule, Framer};
+
+fn outbox() -> Outbox {
+    Outbox::new(HeaderForm::Mini, 256)
+}
+
+/// Sends up to `max` bytes the way a socket does.
+fn send(outbox: &mut Outbox, max: usize) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let used = outbox.slices(&mut slices);
+    let bytes: Vec<u8> = slices[..used].iter().flat_map(|s| s.iter().copied()).take(max).collect();
+    outbox.consume(bytes.len());
+    bytes
+}
+
+fn send_all(outbox: &mut Outbox) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let bytes = send(outbox, usize::MAX);
+        if bytes.is_empty() {
+            return all;
+        }
+        all.extend(bytes);
+    }
+}
+
+#[test]
+fn what_is_pushed_during_a_loan_leaves_after_it() {
+    let mut outbox = outbox();
+    outbox.push(1, b"a");
+    let mut loan = outbox.lend(10).expect("no other loan");
+    assert!(outbox.lend(10).is_none());
+    outbox.push(3, b"c");
+    loan.body()[..1].copy_from_slice(b"b");
+    outbox.settle(loan, 2, 1);
+    assert_eq!(outbox.len(), 21);
+    assert_eq!(
+        send_all(&mut outbox),
+        [1, 0, 1, 0, 0, 0, b'a', 2, 0, 1, 0, 0, 0, b'b', 3, 0, 1, 0, 0, 0, b'c']
+    );
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn an_unused_loan_leaves_no_trace() {
+    let mut outbox = Outbox::new(HeaderForm::Full, 256);
+    let loan = outbox.lend(10).expect("no other loan");
+    outbox.settle(loan, 101, 0);
+    assert!(outbox.is_empty());
+    outbox.push(4, &[]);
+    assert_eq!(send_all(&mut outbox)[0], 1, "the first serial");
+}
+
+#[test]
+fn what_is_pushed_during_an_unused_loan_leaves_no_gap() {
+    let mut outbox = Outbox::new(HeaderForm::Full, 256);
+    outbox.push(101, b"first");
+    let loan = outbox.lend(10).expect("no other loan");
+    outbox.push(202, &[0]);
+    outbox.push(202, &[1; 300]);
+    outbox.settle(loan, 101, 0);
+    outbox.push(202, &[2]);
+    let bytes = send_all(&mut outbox);
+    let serials: Vec<_> = messages(HeaderForm::Full, &bytes).map(|(head, _)| head[0]).collect();
+    assert_eq!(serials, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_steady_stream_reuses_its_chunk() {
+    let mut outbox = outbox();
+    outbox.push(1, &[0; 200]);
+    let place = outbox.chunks[0].data.as_ptr();
+    for _ in 0..5 {
+        send_all(&mut outbox);
+        outbox.push(1, &[0; 200]);
+        assert_eq!(outbox.chunks[0].data.as_ptr(), place);
+    }
+}
+
+fn compressing(form: HeaderForm) -> Outbox {
+    Outbox::new(form, 4096).with_compressor(Compressor::new(Arc::default()))
+}
+
+/// What the client makes of these bytes: types and bodies, decompressed.
+fn received(form: HeaderForm, bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let decompressor = Decompressor::new(Arc::default());
+    let mut framer =
+        Framer::new(form, |_| BodyRule::Whole(1 << 20)).with_decompressor(decompressor);
+    framer.input().extend_from_slice(bytes);
+    let next = || framer.poll_message().expect("good messages");
+    std::iter::from_fn(next).map(|message| (message.kind, message.body.to_vec())).collect()
+}
+
+#[test]
+fn a_device_read_is_compressed_where_it_lies() {
+    let mut outbox = compressing(HeaderForm::Mini);
+    let mut loan = outbox.lend(3000).expect("no other loan");
+    loan.body().fill(b'x');
+    outbox.settle(loan, DATA, 3000);
+    assert!(outbox.len() < 100);
+    let bytes = send_all(&mut outbox);
+    assert_eq!(bytes[..2], COMPRESSED_DATA.to_le_bytes());
+    assert_eq!(received(HeaderForm::Mini, &bytes), [(DATA, vec![b'x'; 3000])]);
+}
+
+#[test]
+fn a_chunk_without_anything_to_compress_moves_as_it_is() {
+    let mut wire = compressing(HeaderForm::Mini);
+    let mut raw = wire.like();
+    raw.push(DATA, &[7; 900]);
+    raw.push(202, &[0; 2000]);
+    let place = raw.chunks[0].data.as_ptr();
+    assert_eq!(wire.press(&mut raw), 0);
+    assert!(raw.is_empty());
+    assert_eq!(wire.chunks[0].data.as_ptr(), place);
+    assert_eq!(wire.len(), 900 + 2000 + 12);
+}
+
+#[test]
+fn the_serials_stay_those_of_the_messages() {
+    let mut wire = compressing(HeaderForm::Full);
+    wire.push(101, b"first");
+    let mut raw = wire.like();
+    raw.push(DATA, &[7; 2000]);
+    raw.push(202, &[0]);
+    assert!(wire.press(&mut raw) > 1900);
+    let bytes = send_all(&mut wire);
+    let serials: Vec<_> = messages(HeaderForm::Full, &bytes).map(|(head, _)| head[0]).collect();
+    assert_eq!(serials, [1, 2, 3]);
+}
+
+proptest! {
+    #[test]
+    fn pressing_changes_no_data(
+        sizes in prop::collection::vec((0u8..3, 1usize..6000), 1..40),
+        full in any::<bool>(),
+    ) {
+        let form = if full { HeaderForm::Full } else { HeaderForm::Mini };
+        let mut wire = compressing(form);
+        let mut raw = wire.like();
+        let (mut expected, mut queued, mut saved) = (Vec::new(), 0, 0);
+        for (number, &(sort, size)) in sizes.iter().enumerate() {
+            let body: Vec<u8> = match sort {
+                0 => vec![number as u8; size],
+                _ => (0..size).map(|i| ((i * i * 31) >> 3) as u8).collect(),
+            };
+            let kind = if sort == 2 { 202 } else { DATA };
+            raw.push(kind, &body);
+            queued += form.bytes() + size;
+            expected.push((kind, body));
+        }
+        while !raw.is_empty() {
+            saved += wire.press(&mut raw);
+        }
+        prop_assert_eq!(wire.len() + saved, queued);
+        prop_assert_eq!(received(form, &send_all(&mut wire)), expected);
+    }
+
+    #[test]
+    fn bytes_leave_in_order_whatever_the_socket_takes(
+        steps in prop::collection::vec((0u8..4, 0usize..600), 1..60),
+    ) {
+        let mut outbox = outbox();
+        let mut crossing = self::outbox();
+        let (mut expected, mut sent) = (Vec::new(), Vec::new());
+        for (i, &(step, size)) in steps.iter().enumerate() {
+            let body = vec![i as u8; size];
+            let mut header = [0; 6];
+            let fields = Header { kind: 7, size: size as u32 };
+            HeaderForm::Mini.write(&mut header, fields, 0);
+            match step {
+                0 => {
+                    outbox.push(7, &body);
+                    expected.extend_from_slice(&header);
+                    expected.extend_from_slice(&body);
+                }
+                1 => {
+                    let mut loan = outbox.lend(600).expect("no other loan");
+                    loan.body()[..size].copy_from_slice(&body);
+                    outbox.settle(loan, 7, size);
+                    if size > 0 {
+                        expected.extend_from_slice(&header);
+                        expected.extend_from_slice(&body);
+                    }
+                }
+                2 => sent.extend(send(&mut crossing, size)),
+                _ => outbox.drain_into(&mut crossing),
+            }
+            prop_assert_eq!(outbox.len() + crossing.len() + sent.len(), expected.len());
+        }
+        outbox.drain_into(&mut crossing);
+        sent.extend(send_all(&mut crossing));
+        prop_assert_eq!(sent, expected);
+    }
+}
