@@ -22,7 +22,7 @@ FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: two run side by side.
-ORDER = ["lifecycle", "hotplug", "port", "session", "usb_cd"]
+ORDER = ["lifecycle", "port", "qxl", "hotplug", "usb", "reconnect", "session"]
 
 
 def parse():
