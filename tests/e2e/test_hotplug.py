@@ -2,8 +2,8 @@
 
 from lib.bench import check
 from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, USB_BUS, port, usbredir
+from lib.growth import Growth
 from lib.spice_client import random_file, sha256_file
-from lib.waiting import count_fds, count_threads, wait_until
 
 ROUNDS = 100
 HOT = "org.example.hot.0"
@@ -16,29 +16,6 @@ def start_vm(bench):
                     boot=True)
     vm.guest.wait_boot()
     return vm
-
-
-class Growth:
-    """Descriptors and threads of QEMU before and after."""
-
-    def __init__(self, vm):
-        self.vm = vm
-        self.before = self.now()
-
-    def now(self):
-        return count_fds(self.vm.pid), count_threads(self.vm.pid)
-
-    def check(self):
-        def settled():
-            fds, threads = self.now()
-            # QEMU's own worker threads come and go by ones.
-            return fds <= self.before[0] and threads <= self.before[1] + 2
-
-        try:
-            wait_until(settled, 10, "")
-        except AssertionError:
-            raise AssertionError(
-                f"descriptors and threads: {self.before} before, {self.now()} after") from None
 
 
 def add_redir(vm):

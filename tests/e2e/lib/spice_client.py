@@ -110,6 +110,10 @@ class SpiceClient:
             raise ClientError(f"{command}: {reply['error']}")
         return reply
 
+    def finished(self, begun):
+        """Whether the reply has come already."""
+        return any(m["reply"] == begun[0] for m in self._replies.since())
+
     def wait(self, event, seconds=10, mark=0, **fields):
         return self.events.wait(
             lambda e: e["event"] == event and all(e.get(k) == v for k, v in fields.items()),
@@ -137,19 +141,20 @@ class SpiceClient:
     # ---- data
 
     def send(self, channel, path, seconds=60, **how):
-        """Sends a file's bytes (`start=`, `count=`) in chunks of 64 KiB, or with `seed=`
-        of random sizes; returns when the last one is on its way."""
+        """Sends a file's bytes in chunks of 64 KiB, or with `seed=` of random sizes;
+        returns when the last one is on its way."""
         return self.command("send", channel=channel, path=str(path), seconds=seconds, **how)
 
     def received(self, channel):
-        """How much a port channel has received so far: (bytes, file)."""
-        for event in reversed(self.events.since()):
-            if event.get("channel") == channel:
-                if event["event"] == "data":
-                    return event["total"], event["path"]
-                if event["event"] == "channel-new":
-                    return 0, event["path"]
-        raise AssertionError(f"the client has no channel {channel}")
+        """How much a port channel has received so far: (bytes, file). When the session
+        has been opened anew, a late event of the channel's forerunner may be the last."""
+        events = self.events.since()
+        paths = [e["path"] for e in events
+                 if e["event"] == "channel-new" and e["channel"] == channel]
+        if not paths:
+            raise AssertionError(f"the client has no channel {channel}")
+        totals = [e["total"] for e in events if e["event"] == "data" and e["path"] == paths[-1]]
+        return max(totals, default=0), paths[-1]
 
     def wait_received(self, channel, count, seconds=60, progress=None):
         """Waits until the channel has received `count` bytes in all; returns the file."""

@@ -63,7 +63,6 @@ class Port:
         self.told = 0
         self.timer = None
         self.sending = None
-        self.next_size = None
         self.keep = None
         self.callback = _CALLBACK(self._written)
         on(channel, "port-data", self._data)
@@ -100,41 +99,54 @@ class Port:
             self.client.tell("data", channel=self.name, total=self.total, path=self.path)
 
     def closed(self):
+        """A write that waits may yet end well in spice-gtk's eyes: nobody asks then."""
         self._flush()
+        self._fail("the channel ended")
 
-    def send(self, reply, path, start=0, count=None, seed=None):
-        """With a seed the chunks have random sizes, every sixth less than 1 KiB."""
-        data = Path(path).read_bytes()[start:]
-        if seed is not None:
-            generator = random.Random(seed)
-            self.next_size = lambda: 1 + int(ODD_CHUNK * generator.random() ** 3)
-        else:
-            self.next_size = lambda: CHUNK
-        self.sending = [reply, data if count is None else data[:count], 0]
+    def send(self, transfer):
+        self.sending = transfer
         self._send_next()
 
     def _send_next(self):
-        reply, data, position = self.sending
-        if position >= len(data):
-            self.sending = None
-            self.client.reply(reply, sent=position)
-            return
         # The buffer lives until the callback: `keep` is that promise.
-        self.keep = data[position:position + self.next_size()]
-        self.sending[2] += len(self.keep)
-        _write_async(hash(self.channel), self.keep, len(self.keep), None, self.callback, None)
+        self.keep = self.sending.next_chunk()
+        if self.keep:
+            _write_async(hash(self.channel), self.keep, len(self.keep), None, self.callback, None)
+        else:
+            transfer, self.sending = self.sending, None
+            self.client.reply(transfer.reply, sent=transfer.sent)
 
     def _written(self, channel, result, _data):
         error = ctypes.c_void_p()
         written = _write_finish(channel, result, ctypes.byref(error))
-        if self.sending is None:
-            return
         if written < 0:
-            reply, _, position = self.sending
-            self.sending = None
-            self.client.reply(reply, error="the write failed", sent=position - len(self.keep))
-            return
-        self._send_next()
+            self._fail("the write failed")
+        elif self.sending:
+            self._send_next()
+
+    def _fail(self, why):
+        if self.sending:
+            transfer, self.sending = self.sending, None
+            self.client.reply(transfer.reply, error=why, sent=transfer.sent)
+
+
+class Transfer:
+    """A file on its way to the server, in chunks of one size, or with a seed of random
+    sizes, every sixth of them less than 1 KiB."""
+
+    def __init__(self, reply, path, seed=None):
+        self.reply = reply
+        self.file = open(path, "rb")
+        self.sizes = None if seed is None else random.Random(seed)
+        self.sent = 0
+        self.chunk = b""
+
+    def next_chunk(self):
+        """Asks for more only when the last chunk was taken; empty at the end."""
+        self.sent += len(self.chunk)
+        size = CHUNK if self.sizes is None else 1 + int(ODD_CHUNK * self.sizes.random() ** 3)
+        self.chunk = self.file.read(size)
+        return self.chunk
 
 
 class Client:
@@ -281,8 +293,8 @@ class Client:
     def do_list(self, number):
         self.reply(number, channels=sorted(self.channels))
 
-    def do_send(self, number, channel, path, **how):
-        self.ports[channel].send(number, path, **how)
+    def do_send(self, number, channel, path, seed=None):
+        self.ports[channel].send(Transfer(number, path, seed))
 
     def do_port_state(self, number, channel):
         port = self.channels[channel]

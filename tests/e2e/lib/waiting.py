@@ -104,6 +104,11 @@ def count_threads(pid):
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+
 def _shorten(items):
     text = repr(items[-12:])
     return text if len(text) < 1500 else "… " + text[-1500:]
