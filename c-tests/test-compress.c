@@ -850,10 +850,10 @@ static void gone_without_reading(void)
     static uint8_t data[MIB];
     struct noise s = { 19 };
     open_port(true);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 3; i++) {
         connect_port(true, true);
         port.out_len = port.out_pos = 0;
-        for (int j = 0; j < 20; j++) {
+        for (int j = 0; j < 10; j++) {
             fill_half(data, sizeof data, &s);
             chardev_queue(&port, data, sizeof data);
         }
