@@ -293,6 +293,16 @@ void message_free(struct message *m)
     m->body = NULL;
 }
 
+bool message_lists(const struct message *m, int type, int id)
+{
+    uint32_t n = get32(m->body);
+    EXPECT_EQ(m->size, 4 + 2 * n);
+    for (uint32_t i = 0; i < n; i++)
+        if (m->body[4 + 2 * i] == type && m->body[5 + 2 * i] == id)
+            return true;
+    return false;
+}
+
 static size_t header_bytes(struct client *c, uint8_t *buf, uint16_t type, uint32_t size)
 {
     if (c->mini)

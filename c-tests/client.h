@@ -114,6 +114,8 @@ struct message {
 };
 
 void message_free(struct message *m);
+/** Whether a CHANNELS_LIST names this channel. */
+bool message_lists(const struct message *m, int type, int id);
 
 /** Header that announces `size`, without a body. */
 bool client_send_header(struct client *c, uint16_t type, uint32_t size);

@@ -201,16 +201,6 @@ static void texts_are_copied(void)
     rig_close(&r);
 }
 
-static bool listed(struct message *m, int type, int id)
-{
-    uint32_t n = get32(m->body);
-    EXPECT_EQ(m->size, 4 + 2 * n);
-    for (uint32_t i = 0; i < n; i++)
-        if (m->body[4 + 2 * i] == type && m->body[5 + 2 * i] == id)
-            return true;
-    return false;
-}
-
 static bool recognized(const char *subtype)
 {
     const char **list = spice_server_char_device_recognized_subtypes();
@@ -239,12 +229,12 @@ static void a_new_subtype(void)
     connect_main();
     EXPECT(client_send(&main_channel, C_MAIN_ATTACH_CHANNELS, NULL, 0));
     client_expect(&main_channel, S_MAIN_CHANNELS_LIST, &m);
-    EXPECT(listed(&m, 120, 0));
-    EXPECT(!listed(&m, 121, 0));
+    EXPECT(message_lists(&m, 120, 0));
+    EXPECT(!message_lists(&m, 121, 0));
     message_free(&m);
     add_device(&second, "camera", "org.example.name");
     client_expect(&main_channel, S_MAIN_CHANNELS_LIST, &m);
-    EXPECT(listed(&m, 120, 1));
+    EXPECT(message_lists(&m, 120, 1));
     message_free(&m);
     /* no port messages, although one has a name */
     for (int id = 0; id < 2; id++) {

@@ -67,16 +67,6 @@ static void expect_data(struct client *c, const char *text)
     }
 }
 
-static bool listed(struct message *m, int type, int id)
-{
-    uint32_t n = get32(m->body);
-    EXPECT_EQ(m->size, 4 + 2 * n);
-    for (uint32_t i = 0; i < n; i++)
-        if (m->body[4 + 2 * i] == type && m->body[5 + 2 * i] == id)
-            return true;
-    return false;
-}
-
 static void link_and_data_both_ways(void)
 {
     struct client c;
@@ -167,13 +157,13 @@ static void clients_hear_of_the_channel(void)
     open_usb();
     EXPECT(client_send(&main_channel, C_MAIN_ATTACH_CHANNELS, NULL, 0));
     client_expect(&main_channel, S_MAIN_CHANNELS_LIST, &m);
-    EXPECT(listed(&m, CH_USBREDIR, 0));
-    EXPECT(!listed(&m, CH_USBREDIR, 1));
+    EXPECT(message_lists(&m, CH_USBREDIR, 0));
+    EXPECT(!message_lists(&m, CH_USBREDIR, 1));
     message_free(&m);
     chardev_prepare(&second, "usbredir", NULL);
     EXPECT(connect_device(&second, CH_USBREDIR) != NULL);
     client_expect(&main_channel, S_MAIN_CHANNELS_LIST, &m);
-    EXPECT(listed(&m, CH_USBREDIR, 1));
+    EXPECT(message_lists(&m, CH_USBREDIR, 1));
     message_free(&m);
     disconnect_device(&second);
     chardev_forget(&second);
