@@ -21,8 +21,7 @@ CLIENT = REPOSITORY / "docs" / "examples" / "channel-client.py"
 DEVICE = f"/dev/virtio-ports/{PORT}"
 FS, PLAIN_PORT = 100, 10
 MIB = 1 << 20
-ATTACH_CHANNELS, CHANNELS_LIST = 104, 104
-INIT, DATA, PORT_INIT = 103, 101, 201
+DATA, PORT_INIT = 101, 201
 IDLE_SECONDS = 3
 
 
@@ -98,35 +97,13 @@ def a_client_without_the_type_works(bench):
     client.close()
 
 
-class RawSession:
-    """The main channel of a client by hand, and the channels that the server lists."""
-
-    def __init__(self, vm):
-        self.address = vm.port
-        self.main = raw_link.connect(vm.port)
-        assert raw_link.link(self.main, raw_link.MAIN) == raw_link.LINK_OK
-        kind, body = raw_link.read_message(self.main)
-        assert kind == INIT, kind
-        self.session = int.from_bytes(body[:4], "little")
-        self.main.sendall(raw_link.message(ATTACH_CHANNELS))
-        while kind != CHANNELS_LIST:
-            kind, body = raw_link.read_message(self.main)
-        self.channels = list(zip(body[4::2], body[5::2]))
-
-    def channel(self, kind):
-        """Another connection of the session; its link result was 0."""
-        sock = raw_link.connect(self.address)
-        assert raw_link.link(sock, kind, 0, self.session) == raw_link.LINK_OK
-        return sock
-
-
 @check
 def a_second_client_of_a_busy_channel(bench):
     """By the guide's rule the newcomer takes over; without one the first client stays.
     The guest's bytes go to whoever is there."""
     bench.expect_stderr(r"Spice: .*(takes over from|refusing|link to channel|already connected)")
     vm = bench.vm
-    session = RawSession(vm)
+    session = raw_link.Session(vm.port)
     kind = channel_type(bench)
     assert (kind, 0) in session.channels, session.channels
     first = session.channel(kind)
@@ -142,7 +119,7 @@ def a_second_client_of_a_busy_channel(bench):
         pass
     if is_ours(bench):
         line = next(line for line in vm.stderr().splitlines() if "takes over from" in line)
-        peers = [f"127.0.0.1:{sock}" for sock in (second.getsockname()[1],)]
+        peers = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in (first, second)]
         assert "fs:0" in line and all(peer in line for peer in peers), line
     vm.guest.sh(f"wait_host {PORT}; echo for the winner >{DEVICE}")
     kind, body = raw_link.read_message(winner)
@@ -210,7 +187,7 @@ def a_section_for_this_machine(bench):
 
 def with_types(vm, types):
     """A session whose channels are of these types."""
-    session = RawSession(vm)
+    session = raw_link.Session(vm.port)
     if {kind for kind, _ in session.channels} == types:
         return session
     session.main.close()

@@ -55,9 +55,9 @@ def link_reply(sock):
     return struct.unpack_from("<I", body)[0], body[4:4 + KEY_BYTES]
 
 
-def link(sock, channel_type, channel_id=0, connection_id=0, password=""):
+def link(sock, channel_type, channel_id=0, connection_id=0, password="", channel_caps=()):
     """A whole link; returns the link result (0: the channel is up)."""
-    sock.sendall(link_message(channel_type, channel_id, connection_id))
+    sock.sendall(link_message(channel_type, channel_id, connection_id, channel_caps=channel_caps))
     error, key = link_reply(sock)
     if error != LINK_OK:
         return error
@@ -73,6 +73,30 @@ def message(kind, body=b""):
 def read_message(sock):
     kind, size = struct.unpack("<HI", exactly(sock, 6))
     return kind, exactly(sock, size)
+
+
+class Session:
+    """The main channel of a client by hand, and the channels that the server lists."""
+
+    INIT, ATTACH_CHANNELS, CHANNELS_LIST = 103, 104, 104
+
+    def __init__(self, address):
+        self.address = address
+        self.main = connect(address)
+        assert link(self.main, MAIN) == LINK_OK
+        kind, body = read_message(self.main)
+        assert kind == self.INIT, kind
+        self.id = int.from_bytes(body[:4], "little")
+        self.main.sendall(message(self.ATTACH_CHANNELS))
+        while kind != self.CHANNELS_LIST:
+            kind, body = read_message(self.main)
+        self.channels = list(zip(body[4::2], body[5::2]))
+
+    def channel(self, kind, **options):
+        """Another connection of the session; its link result was 0."""
+        sock = connect(self.address)
+        assert link(sock, kind, 0, self.id, **options) == LINK_OK
+        return sock
 
 
 def encrypt(key, text):
