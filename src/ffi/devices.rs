@@ -15,6 +15,7 @@ use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
 use crate::host::{is_kind, version_fits};
+use crate::server::char_device::InService;
 use crate::server::{AddError, Server, qxl};
 
 const OK: c_int = 0;
@@ -221,9 +222,9 @@ unsafe fn add(
         Kind::CharDevice => {
             // SAFETY: the caller's promise.
             let host = unsafe { CharDevice::from_host(instance.cast()) };
-            if let Some(device) = server.add_char_device(host) {
+            if let Some(device) = server.add_char_device(host)? {
                 host.set_handle(handles::number_device(&device));
-                server.start_char_device(&device);
+                server.start_char_device(&*device);
             }
             Ok(())
         }
@@ -293,10 +294,7 @@ unsafe fn remove_qxl(instance: NonNull<abi::QXLInstance>) -> bool {
 
 /// # Safety
 /// `sin` is NULL or a char-device instance.
-unsafe fn device_of(
-    entry: &str,
-    sin: *mut SpiceCharDeviceInstance,
-) -> Option<Rc<crate::server::spicevmc::Device>> {
+unsafe fn device_of(entry: &str, sin: *mut SpiceCharDeviceInstance) -> Option<Rc<dyn InService>> {
     let Some(instance) = NonNull::new(sin) else {
         crate::warning!("{entry}: the instance is missing");
         return None;

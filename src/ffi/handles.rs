@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::char_device;
 use crate::guard::guard;
 use crate::server::Server;
-use crate::server::spicevmc::Device;
+use crate::server::char_device::InService;
 
 /// What the host serialises. QEMU calls from several threads, but never from two
 /// at a time: it holds its big lock.
@@ -40,16 +40,16 @@ struct Slot {
 /// What a number stands for.
 #[derive(Clone)]
 enum Numbered {
-    /// A device with a channel of the library's; its server keeps it.
-    Channel(Weak<Device>),
+    /// A device that the library serves; its server keeps it.
+    Served(Weak<dyn InService>),
     /// A device of the C caller's making, kept here.
     Own(Rc<char_device::Device>),
 }
 
 /// A device that a number stood for.
 pub(super) enum AnyDevice {
-    /// One with a channel of the library's.
-    Channel(Rc<Device>),
+    /// One that the library serves.
+    Served(Rc<dyn InService>),
     /// One of the C caller's making.
     Own(Rc<char_device::Device>),
 }
@@ -140,9 +140,9 @@ pub(super) fn initialised_server(entry: &str, pointer: *mut Server) -> Option<Rc
     Some(server)
 }
 
-/// Gives a device with a channel its number.
-pub(super) fn number_device(device: &Rc<Device>) -> *mut c_void {
-    keep(Numbered::Channel(Rc::downgrade(device)))
+/// Gives a device that the library serves its number.
+pub(super) fn number_device(device: &Rc<dyn InService>) -> *mut c_void {
+    keep(Numbered::Served(Rc::downgrade(device)))
 }
 
 /// Gives a device of the C caller's its number, and keeps it until that is forgotten.
@@ -163,10 +163,10 @@ fn keep(device: Numbered) -> *mut c_void {
     number(index, slot.generation)
 }
 
-/// The device with a channel that a number stands for, if it is still there.
-pub(super) fn device(number: *mut c_void) -> Option<Rc<Device>> {
+/// The served device that a number stands for, if it is still there.
+pub(super) fn device(number: *mut c_void) -> Option<Rc<dyn InService>> {
     match any_device(number)? {
-        AnyDevice::Channel(device) => Some(device),
+        AnyDevice::Served(device) => Some(device),
         AnyDevice::Own(_) => None,
     }
 }
@@ -177,7 +177,7 @@ pub(super) fn any_device(number: *mut c_void) -> Option<AnyDevice> {
     let slots = DEVICES.lock();
     let slot = slots.get(index).filter(|slot| slot.generation == generation)?;
     match &slot.device.as_ref()?.0 {
-        Numbered::Channel(device) => device.upgrade().map(AnyDevice::Channel),
+        Numbered::Served(device) => device.upgrade().map(AnyDevice::Served),
         Numbered::Own(device) => Some(AnyDevice::Own(Rc::clone(device))),
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::main_reactor::{MainReactor, MainRegistration};
+use super::served::Served;
 use super::session::MainState;
-use super::spicevmc::Device;
 use crate::channel::ending::Ending;
 use crate::channel::framing::{Framer, Message};
 use crate::channel::outbox::{Loan, Outbox};
@@ -22,6 +22,7 @@ use crate::net::io_thread::{ConnectionId, IoThread};
 use crate::net::reactor::{Interest, Reactor};
 use crate::net::stream::Stream;
 use crate::wire::ChannelKey;
+use crate::wire::link::CapSet;
 
 /// A client's channel.
 pub(super) struct Connection {
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     pub(super) session: u32,
     /// The client's end, for the log.
     pub(super) peer: String,
+    /// What the client knows on this channel.
+    pub(super) caps: CapSet,
     /// What it is for.
     pub(super) role: Role,
     home: Home,
@@ -50,8 +53,8 @@ pub(super) struct Connection {
 pub(super) enum Role {
     /// The main channel of a session.
     Main(RefCell<MainState>),
-    /// A char device.
-    Device(Rc<Device>),
+    /// Any other channel.
+    Served(Rc<dyn Served>),
 }
 
 /// Where a connection lives.
@@ -99,6 +102,7 @@ pub(super) struct Parts {
     pub(super) channel: ChannelKey,
     pub(super) session: u32,
     pub(super) peer: String,
+    pub(super) caps: CapSet,
     pub(super) role: Role,
     pub(super) stream: Stream,
     pub(super) framer: Framer,
@@ -108,17 +112,17 @@ pub(super) struct Parts {
 impl Connection {
     /// Gives the connection its home on the host's main loop.
     pub(super) fn on_main_loop(parts: Parts, reactor: &MainReactor) -> io::Result<Self> {
-        let Parts { id, channel, session, peer, role, stream, framer, outbox } = parts;
+        let Parts { id, channel, session, peer, caps, role, stream, framer, outbox } = parts;
         let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
         let endpoint = Endpoint::new(stream, registration, framer, outbox);
         let endpoint = RefCell::new(Some(endpoint));
         let home = Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() }));
-        Ok(Self::new(id, channel, session, role, peer, home))
+        Ok(Self::new(id, channel, session, peer, caps, role, home))
     }
 
     /// Gives the connection its home on the I/O thread.
     pub(super) fn on_io_thread(parts: Parts, io: Rc<IoThread>) -> Self {
-        let Parts { id, channel, session, peer, role, stream, framer, outbox } = parts;
+        let Parts { id, channel, session, peer, caps, role, stream, framer, outbox } = parts;
         let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
         io.adopt(id, stream, framer, outbox, Arc::clone(&crossing));
         let home = Home::Thread(ThreadHome {
@@ -127,15 +131,16 @@ impl Connection {
             arrived: RefCell::default(),
             ended: RefCell::default(),
         });
-        Self::new(id, channel, session, role, peer, home)
+        Self::new(id, channel, session, peer, caps, role, home)
     }
 
     fn new(
         id: ConnectionId,
         channel: ChannelKey,
         session: u32,
-        role: Role,
         peer: String,
+        caps: CapSet,
+        role: Role,
         home: Home,
     ) -> Self {
         Self {
@@ -143,6 +148,7 @@ impl Connection {
             channel,
             session,
             peer,
+            caps,
             role,
             home,
             held: RefCell::default(),
@@ -364,7 +370,7 @@ impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.role {
             Role::Main(_) => write!(f, "channel main:{} of {}", self.channel.id, self.peer),
-            Role::Device(device) => write!(f, "{} of {}", device.kind(), self.peer),
+            Role::Served(served) => write!(f, "{} of {}", served.label(), self.peer),
         }
     }
 }

@@ -4,21 +4,18 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::Server;
+use super::char_device::InService;
 use super::deadlines::DeviceId;
 use super::driver::{Driver, Kind, Timed};
 use super::qxl::{self, QxlHandle, StartError};
+use super::served::Served;
 use super::spicevmc::Device;
-use super::start::common_caps;
 use crate::chardev::Parameters;
 use crate::config::registry::Service;
 use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
-use crate::link::Offer;
-use crate::wire::ChannelKey;
-use crate::wire::link::CapSet;
-use crate::wire::spicevmc::CAP_LZ4;
 
 /// Why an interface was not added.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +38,12 @@ pub enum AddError {
 const QXL_COMPRESSION_LEVEL: i32 = 0;
 
 impl Server {
-    /// Takes a char device into service. `None` when no channel serves it; the host
-    /// is not told, because upstream does not tell it either.
-    pub fn add_char_device(self: &Rc<Self>, host: CharDevice) -> Option<Rc<Device>> {
+    /// Takes a char device into service. `None` when nothing serves it; the host is not
+    /// told, because upstream does not tell it either.
+    pub fn add_char_device(
+        self: &Rc<Self>,
+        host: CharDevice,
+    ) -> Result<Option<Rc<dyn InService>>, AddError> {
         let subtype = host.subtype();
         let port_name = host.port_name().filter(|_| subtype == b"port");
         let service = self.registry.borrow().channel_for(&subtype, port_name.as_deref());
@@ -54,9 +54,10 @@ impl Server {
             crate::warning!(
                 "char device {subtype} {name} is not served: its data stay in the guest"
             );
-            return None;
+            return Ok(None);
         };
-        self.add_spicevmc(host, service, port_name)
+        let device = self.add_spicevmc(host, service, port_name);
+        Ok(device.map(|device| device as Rc<dyn InService>))
     }
 
     /// Gives a char device a channel. `None` when no id is left.
@@ -74,34 +75,9 @@ impl Server {
         let server = Rc::downgrade(self);
         let device = Rc::new(Device::for_channel(device_id, id, service, server, host, port_name));
         self.watch_deadlines(device_id, Rc::downgrade(&device) as Weak<dyn Timed>);
-        self.devices.borrow_mut().insert(0, Rc::clone(&device));
-        let channel = device.channel();
-        let channel_caps = CapSet::from_iter(device.policy().compression.then_some(CAP_LZ4));
-        let offer = Offer { common_caps: common_caps(), channel_caps };
-        self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
-        crate::debug!("{}: {channel} is there", device.kind());
-        self.announce(channel);
+        self.keep_device(Rc::clone(&device) as Rc<dyn InService>);
+        self.offer_channel(Rc::clone(&device) as Rc<dyn Served>);
         Some(device)
-    }
-
-    /// Starts a device that has just been added, if the VM runs.
-    pub fn start_char_device(&self, device: &Device) {
-        if self.running.get() {
-            device.start();
-        }
-    }
-
-    /// Takes a char device out of service: its client is cut, and the device is
-    /// not called any more.
-    pub fn remove_char_device(self: &Rc<Self>, device: &Rc<Device>) {
-        let channel = device.channel();
-        device.stop();
-        if let Some(connection) = device.connection() {
-            self.close_connection(&connection, "the device was removed");
-        }
-        device.remove();
-        self.devices.borrow_mut().retain(|other| !Rc::ptr_eq(other, device));
-        self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));
     }
 
     /// Makes a device without a channel of ours: what becomes of its data, and whether
@@ -130,11 +106,6 @@ impl Server {
         let mut timed = self.timed.borrow_mut();
         timed.retain(|_, other| other.strong_count() > 0);
         timed.insert(id, device);
-    }
-
-    fn free_channel_id(&self, kind: u8) -> Option<u8> {
-        let devices = self.devices.borrow();
-        (0..=u8::MAX).find(|&id| !devices.iter().any(|d| d.channel() == ChannelKey { kind, id }))
     }
 
     /// Attaches a keyboard, mouse, tablet or sound device.

@@ -8,6 +8,7 @@
 //! a connection that broke while a device was being read) is put off until the
 //! main loop comes round.
 
+pub mod char_device;
 mod connection;
 mod deadlines;
 pub mod driver;
@@ -16,6 +17,7 @@ mod interfaces;
 mod main_reactor;
 pub mod qxl;
 mod registration;
+mod served;
 mod session;
 pub mod settings;
 pub mod spicevmc;
@@ -29,15 +31,16 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Instant;
 
+use char_device::InService;
 use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
 use driver::Timed;
 use events::Events;
 use qxl::QxlHandle;
 use registration::Draft;
+use served::Served;
 use session::Client;
 use settings::Settings;
-use spicevmc::Device;
 
 use crate::channel::ending::Ending;
 use crate::config::home::HomeKind;
@@ -48,7 +51,6 @@ use crate::host::core::{Core, Timer, Watch};
 use crate::host::migration::Migration;
 use crate::net::io_thread::{ConnectionId, IoThread, Notice};
 use crate::net::policy::SharedPolicy;
-use crate::wire::ChannelKey;
 
 pub use interfaces::AddError;
 pub use start::InitError;
@@ -77,8 +79,10 @@ pub struct Server {
     /// Connections that broke and are to be closed when the main loop comes round.
     doomed: RefCell<Vec<(ConnectionId, Ending)>>,
     events: Events,
+    /// Channels other than main, newest first.
+    channels: RefCell<Vec<Rc<dyn Served>>>,
     /// Newest first.
-    devices: RefCell<Vec<Rc<Device>>>,
+    devices: RefCell<Vec<Rc<dyn InService>>>,
     next_device: Cell<DeviceId>,
     /// Devices that may have deadlines.
     timed: RefCell<HashMap<DeviceId, Weak<dyn Timed>>>,
@@ -223,10 +227,6 @@ impl Server {
     /// Whether this is the thread of init, where the host wants to hear of events.
     fn on_main_thread(&self) -> bool {
         self.main_thread.get().is_none_or(|main| main == std::thread::current().id())
-    }
-
-    fn device_of(&self, channel: ChannelKey) -> Option<Rc<Device>> {
-        self.devices.borrow().iter().find(|device| device.channel() == channel).cloned()
     }
 
     /// Whether init has succeeded.

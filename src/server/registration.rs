@@ -112,6 +112,6 @@ impl Server {
 
     /// What a channel of a char device has moved; `None`: there is none.
     pub fn channel_totals(&self, channel: ChannelKey) -> Option<ChannelTotals> {
-        self.device_of(channel).map(|device| device.counters().totals())
+        self.channel_of(channel)?.terms().data.map(|data| data.counters.totals())
     }
 }

@@ -9,15 +9,14 @@ use super::Server;
 use super::connection::{Connection, Next, Parts, Role};
 use super::deadlines::Due;
 use super::main_reactor::MainReactor;
-use super::spicevmc::Outcome;
+use super::served::{DataTerms, Outcome, SMALL_CHUNK, Terms};
 use crate::channel::compressor::Compressor;
 use crate::channel::decompressor::Decompressor;
 use crate::channel::ending::Ending;
-use crate::channel::framing::{Framer, Message, Rules};
+use crate::channel::framing::{Framer, Message};
 use crate::channel::liveness::{Liveness, Verdict};
 use crate::channel::outbox::Outbox;
 use crate::channels::main::{self as main_channel, Request};
-use crate::channels::spicevmc as vmc_channel;
 use crate::config::home::HomeKind;
 use crate::config::limits;
 use crate::guard::guard;
@@ -43,8 +42,6 @@ pub(super) struct Client {
 pub(super) struct MainState {
     /// The client has been sent the whole list of channels, so it is told of new ones.
     list_sent: bool,
-    /// The client understands NAME and UUID.
-    knows_names: bool,
     /// Not on unix sockets.
     liveness: Option<Liveness>,
 }
@@ -58,11 +55,6 @@ mod mouse_mode {
 
 /// AGENT_DATA messages a client may send before it waits for tokens.
 const AGENT_TOKENS: u32 = 10;
-
-/// Size of an outgoing chunk on channels that carry a device's data: four reads.
-const DEVICE_CHUNK: usize = 256 * 1024;
-/// On channels that carry only small messages.
-const SMALL_CHUNK: usize = 8 * 1024;
 
 impl Server {
     /// A client proved that it may have a channel.
@@ -93,7 +85,6 @@ impl Server {
         let is_unix = linked.stream.is_unix();
         let state = MainState {
             list_sent: false,
-            knows_names: linked.request.channel_caps.has(capability::NAME_AND_UUID),
             liveness: (!is_unix).then(|| Liveness::new(Instant::now(), connection_id)),
         };
         let role = Role::Main(RefCell::new(state));
@@ -113,14 +104,14 @@ impl Server {
             send_result(&linked.stream, LinkError::BadConnectionId);
             return Err(format!("no client has session {connection_id:#x}"));
         }
-        let Some(device) = self.device_of(linked.request.channel) else {
+        let Some(served) = self.channel_of(linked.request.channel) else {
             send_result(&linked.stream, LinkError::ChannelNotAvailable);
             return Err("the channel has just gone".to_owned());
         };
-        let role = Role::Device(Rc::clone(&device));
+        let role = Role::Served(Rc::clone(&served));
         let connection = self.establish(id, connection_id, linked, role)?;
-        if device.make_way(self, &connection.peer) && !connection.is_closed() {
-            device.attach(&connection);
+        if served.make_way(self, &connection.peer) && !connection.is_closed() {
+            served.attach(&connection);
             self.after_establishing(&connection);
         } else {
             self.close_connection(&connection, "the channel has a client already");
@@ -138,24 +129,23 @@ impl Server {
     ) -> Result<Rc<Connection>, String> {
         let Linked { stream, request, unsent, secured, peer } = linked;
         let channel = request.channel;
-        let (rules, chunk): (Rules, usize) = match &role {
-            Role::Main(_) => (main_channel::rules, SMALL_CHUNK),
-            Role::Device(_) => (vmc_channel::rules, DEVICE_CHUNK),
+        let Terms { rules, chunk, data } = match &role {
+            Role::Main(_) => Terms { rules: main_channel::rules, chunk: SMALL_CHUNK, data: None },
+            Role::Served(served) => served.terms(),
         };
         let form = header_form(&request.common_caps);
         let mut framer = Framer::new(form, rules);
         let mut outbox = Outbox::new(form, chunk);
-        if let Role::Device(device) = &role {
-            let policy = device.policy();
-            framer = framer.with_counters(Arc::clone(device.counters()));
+        if let Some(DataTerms { policy, counters }) = data {
+            framer = framer.with_counters(Arc::clone(&counters));
             if !policy.idle.is_zero() {
                 stream.limit_absence(policy.idle);
             }
             if policy.compression {
-                framer = framer.with_decompressor(Decompressor::new(device.counters().clone()));
+                framer = framer.with_decompressor(Decompressor::new(Arc::clone(&counters)));
                 // On one machine compression costs more than it saves.
                 if request.channel_caps.has(CAP_LZ4) && !stream.is_unix() {
-                    outbox = outbox.with_compressor(Compressor::new(device.counters().clone()));
+                    outbox = outbox.with_compressor(Compressor::new(counters));
                 }
             }
         }
@@ -165,8 +155,17 @@ impl Server {
         }
         outbox.push_raw(&LinkError::Ok.to_result());
         let home = self.home.get().unwrap_or(HomeKind::of(outbox.compresses()));
-        let parts =
-            Parts { id, channel, session: connection_id, peer, role, stream, framer, outbox };
+        let parts = Parts {
+            id,
+            channel,
+            session: connection_id,
+            peer,
+            caps: request.channel_caps,
+            role,
+            stream,
+            framer,
+            outbox,
+        };
         let core = self.core.get().ok_or("the server is not initialised")?;
         let connection = match home {
             HomeKind::Main => {
@@ -211,10 +210,7 @@ impl Server {
         let (name, uuid) = (settings.name.clone(), settings.uuid);
         drop((settings, displays));
         self.send(connection, to_client::INIT, &init.encode());
-        let Role::Main(state) = &connection.role else {
-            return;
-        };
-        if state.borrow().knows_names {
+        if connection.caps.has(capability::NAME_AND_UUID) {
             if let Some(name) = name {
                 self.send(connection, to_client::NAME, &main::name(&name));
             }
@@ -241,7 +237,7 @@ impl Server {
                     self.pump(connection);
                 }
             }
-            Role::Device(device) => device.handle_drained(),
+            Role::Served(served) => served.handle_drained(connection),
         }
     }
 
@@ -283,7 +279,7 @@ impl Server {
                 return false;
             }
             Role::Main(state) => self.handle_main_message(connection, state, &message).err(),
-            Role::Device(device) => match device.handle_message(message) {
+            Role::Served(served) => match served.handle_message(connection, message) {
                 Outcome::Handled => None,
                 Outcome::Full(message) => {
                     connection.hold(message);
@@ -338,15 +334,14 @@ impl Server {
     }
 
     /// The channels a client is shown, newest first. With several clients at a
-    /// time the char devices belong to the first and are left out.
+    /// time those that one client may have belong to the first and are left out.
     fn listed_channels(&self) -> Vec<(u8, u8)> {
-        if self.clients.borrow().len() > 1 {
-            return Vec::new();
-        }
-        self.devices
+        let alone = self.clients.borrow().len() <= 1;
+        self.channels
             .borrow()
             .iter()
-            .map(|device| (device.channel().kind, device.channel().id))
+            .filter(|served| alone || served.is_shared())
+            .map(|served| (served.channel().kind, served.channel().id))
             .collect()
     }
 
@@ -398,7 +393,7 @@ impl Server {
         self.connections.borrow_mut().remove(&connection.id);
         match &connection.role {
             Role::Main(_) => self.end_session(connection),
-            Role::Device(device) => device.detach(connection),
+            Role::Served(served) => served.detach(connection),
         }
         self.tell_disconnected(connection.id);
     }
@@ -429,7 +424,7 @@ impl Server {
         }
     }
 
-    fn main_connections(&self) -> Vec<Rc<Connection>> {
+    pub(super) fn main_connections(&self) -> Vec<Rc<Connection>> {
         let connections = self.connections.borrow();
         let clients = self.clients.borrow();
         clients.iter().filter_map(|client| connections.get(&client.main).cloned()).collect()

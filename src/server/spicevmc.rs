@@ -11,9 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Server;
+use super::char_device::InService;
 use super::connection::Connection;
 use super::deadlines::DeviceId;
 use super::driver::{Driver, Kind};
+use super::served::{DEVICE_CHUNK, DataTerms, Outcome, Served, Terms};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channels::spicevmc::{self, Request};
@@ -23,6 +25,7 @@ use crate::config::registry::{Busy, Policy, Service};
 use crate::host::char_device::CharDevice;
 use crate::stats::ChannelCounters;
 use crate::wire::ChannelKey;
+use crate::wire::link::CapSet;
 use crate::wire::spicevmc::{self as wire, event};
 
 /// One device.
@@ -42,16 +45,6 @@ pub struct Spicevmc {
     connection: RefCell<Option<Rc<Connection>>>,
     /// The last read brought something.
     had_data: Cell<bool>,
-}
-
-/// What became of a client's message.
-pub(super) enum Outcome {
-    /// Done.
-    Handled,
-    /// The device is full: keep the message and come back.
-    Full(Message),
-    /// The client broke the protocol.
-    Refused(String),
 }
 
 /// No flow control towards the client; the client's bytes cost self tokens.
@@ -81,29 +74,55 @@ impl Device {
         Self::new(device, server, host, PARAMETERS, kind)
     }
 
-    /// The channel that clients link to.
-    pub(super) fn channel(&self) -> ChannelKey {
-        self.kind().channel
-    }
-
-    /// How the channel is served.
-    pub(super) fn policy(&self) -> Policy {
-        self.kind().policy
-    }
-
-    /// What the channel has moved.
-    pub(super) fn counters(&self) -> &Arc<ChannelCounters> {
-        &self.kind().counters
-    }
-
     /// The client connected to it, if any.
-    pub(super) fn connection(&self) -> Option<Rc<Connection>> {
+    fn connection(&self) -> Option<Rc<Connection>> {
         self.kind().connection.borrow().clone()
     }
 
-    /// Whether a client from `newcomer` may have the device. If another client has it,
-    /// that one stays or leaves, as the channel's policy says.
-    pub(super) fn make_way(&self, server: &Rc<Server>, newcomer: &str) -> bool {
+    fn take_data(&self, data: Bytes) -> Result<(), Bytes> {
+        if self.queued_bytes() >= limits::CLIENT_TO_DEVICE || !self.take_self_token() {
+            return Err(data);
+        }
+        let pending =
+            Pending { length: data.len(), buffer: data, origin: Origin::Server, price: 1 };
+        if let Err(unused) = self.add(pending) {
+            // Empty, or the device is going: the token goes back.
+            let _ = self.release(unused.origin, unused.price);
+        }
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.has_self_token() && self.queued_bytes() < limits::CLIENT_TO_DEVICE
+    }
+}
+
+impl Served for Device {
+    fn channel(&self) -> ChannelKey {
+        self.kind().channel
+    }
+
+    fn label(&self) -> String {
+        self.kind().to_string()
+    }
+
+    fn capabilities(&self) -> CapSet {
+        CapSet::from_iter(self.kind().policy.compression.then_some(wire::CAP_LZ4))
+    }
+
+    fn terms(&self) -> Terms {
+        let vmc = self.kind();
+        let data = DataTerms { policy: vmc.policy, counters: Arc::clone(&vmc.counters) };
+        Terms { rules: spicevmc::rules, chunk: DEVICE_CHUNK, data: Some(data) }
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// If another client has the device, that one stays or leaves, as the channel's policy
+    /// says.
+    fn make_way(&self, server: &Rc<Server>, newcomer: &str) -> bool {
         if let Some(present) = self.connection() {
             // It may have left already, and the main loop comes to that only after the
             // newcomer.
@@ -130,8 +149,7 @@ impl Device {
         self.host().is_some() && self.connection().is_none()
     }
 
-    /// A client's channel is linked, and no other client is there.
-    pub(super) fn attach(&self, connection: &Rc<Connection>) {
+    fn attach(&self, connection: &Rc<Connection>) {
         let vmc = self.kind();
         *vmc.connection.borrow_mut() = Some(Rc::clone(connection));
         if let Some(name) = &vmc.port_name {
@@ -147,8 +165,7 @@ impl Device {
         }
     }
 
-    /// The client's connection is closed.
-    pub(super) fn detach(&self, connection: &Connection) {
+    fn detach(&self, connection: &Rc<Connection>) {
         let vmc = self.kind();
         let ours = vmc.connection.borrow().as_ref().is_some_and(|own| own.id == connection.id);
         if !ours {
@@ -162,49 +179,7 @@ impl Device {
         }
     }
 
-    /// The host takes the device away: from now on it is not called. The client must
-    /// have been closed before, so that the device heard of it.
-    pub(super) fn remove(&self) {
-        self.rebind(None);
-        self.destroy();
-    }
-
-    /// The client's queue has shrunk, perhaps by much at once: reads until it is full
-    /// again or the device has nothing left. A single read might leave data in a
-    /// device that has no reason of its own to wake anybody.
-    pub(super) fn handle_drained(&self) {
-        loop {
-            self.kind().had_data.set(false);
-            self.wakeup();
-            if !self.kind().had_data.get() {
-                return;
-            }
-        }
-    }
-
-    /// The host's port was opened or closed, or something else happened to it.
-    pub fn port_event(&self, event: u8) {
-        let vmc = self.kind();
-        if vmc.port_name.is_none() {
-            return crate::warning!("{vmc}: port event on a device without events");
-        }
-        match event {
-            event::OPENED => vmc.port_opened.set(true),
-            event::CLOSED => vmc.port_opened.set(false),
-            _ => {}
-        }
-        if let Some(connection) = self.connection() {
-            vmc.send_message(&connection, wire::PORT_EVENT, &[event]);
-        }
-        if event == event::OPENED {
-            // QEMU's virtio port takes nothing while it is closed, and does not say that it
-            // would now.
-            self.wakeup();
-        }
-    }
-
-    /// A client's message.
-    pub(super) fn handle_message(&self, message: Message) -> Outcome {
+    fn handle_message(&self, _: &Rc<Connection>, message: Message) -> Outcome {
         let kind = message.kind;
         match spicevmc::handle(message, self.kind().port_name.is_some()) {
             Ok(Request::Data(data)) => match self.take_data(data) {
@@ -222,21 +197,67 @@ impl Device {
         }
     }
 
-    fn take_data(&self, data: Bytes) -> Result<(), Bytes> {
-        if self.queued_bytes() >= limits::CLIENT_TO_DEVICE || !self.take_self_token() {
-            return Err(data);
+    /// The queue may have shrunk by much at once: reads until it is full again or the
+    /// device has nothing left. A single read might leave data in a device that has no
+    /// reason of its own to wake anybody.
+    fn handle_drained(&self, _: &Rc<Connection>) {
+        loop {
+            self.kind().had_data.set(false);
+            self.wakeup();
+            if !self.kind().had_data.get() {
+                return;
+            }
         }
-        let pending =
-            Pending { length: data.len(), buffer: data, origin: Origin::Server, price: 1 };
-        if let Err(unused) = self.add(pending) {
-            // Empty, or the device is going: the token goes back.
-            let _ = self.release(unused.origin, unused.price);
-        }
-        Ok(())
+    }
+}
+
+impl InService for Device {
+    fn host(&self) -> Option<CharDevice> {
+        Driver::host(self)
     }
 
-    fn has_room(&self) -> bool {
-        self.has_self_token() && self.queued_bytes() < limits::CLIENT_TO_DEVICE
+    fn server(&self) -> Option<Rc<Server>> {
+        Driver::server(self)
+    }
+
+    fn start(&self) {
+        Driver::start(self);
+    }
+
+    fn stop(&self) {
+        Driver::stop(self);
+    }
+
+    fn wakeup(&self) {
+        Driver::wakeup(self);
+    }
+
+    fn remove(&self, server: &Rc<Server>) {
+        self.stop();
+        // The device hears that its client is gone.
+        server.withdraw_channel(self.channel(), "the device was removed");
+        self.rebind(None);
+        self.destroy();
+    }
+
+    fn port_event(&self, event: u8) {
+        let vmc = self.kind();
+        if vmc.port_name.is_none() {
+            return crate::warning!("{vmc}: port event on a device without events");
+        }
+        match event {
+            event::OPENED => vmc.port_opened.set(true),
+            event::CLOSED => vmc.port_opened.set(false),
+            _ => {}
+        }
+        if let Some(connection) = self.connection() {
+            vmc.send_message(&connection, wire::PORT_EVENT, &[event]);
+        }
+        if event == event::OPENED {
+            // QEMU's virtio port takes nothing while it is closed, and does not say that it
+            // would now.
+            self.wakeup();
+        }
     }
 }
 

@@ -82,6 +82,7 @@ impl Server {
             connections: RefCell::default(),
             doomed: RefCell::default(),
             events: Events::default(),
+            channels: RefCell::default(),
             devices: RefCell::default(),
             next_device: Cell::new(1),
             timed: RefCell::default(),
@@ -211,7 +212,7 @@ impl Server {
         }
         self.tell_all_disconnected();
         for device in std::mem::take(&mut *self.devices.borrow_mut()) {
-            device.remove();
+            device.remove(self);
         }
         let others = std::mem::take(&mut *self.timed.borrow_mut());
         for device in others.values().filter_map(Weak::upgrade) {

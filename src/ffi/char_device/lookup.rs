@@ -10,34 +10,35 @@ use super::layout::{RedClient, SpiceCharDeviceState};
 use crate::ffi::handles::{self, AnyDevice};
 use crate::host::abi::SpiceCharDeviceInstance;
 use crate::server::Server;
+use crate::server::char_device::InService;
 use crate::wire::ChannelKey;
 
 impl AnyDevice {
     pub(super) fn start(&self) {
         match self {
             Self::Own(device) => device.start(),
-            Self::Channel(device) => device.start(),
+            Self::Served(device) => device.start(),
         }
     }
 
     pub(super) fn stop(&self) {
         match self {
             Self::Own(device) => device.stop(),
-            Self::Channel(device) => device.stop(),
+            Self::Served(device) => device.stop(),
         }
     }
 
     pub(in crate::ffi) fn wakeup(&self) {
         match self {
             Self::Own(device) => device.wakeup(),
-            Self::Channel(device) => device.wakeup(),
+            Self::Served(device) => device.wakeup(),
         }
     }
 
     pub(super) fn opaque(&self) -> *mut c_void {
         match self {
             Self::Own(device) => device.opaque(),
-            Self::Channel(_) => std::ptr::null_mut(),
+            Self::Served(_) => std::ptr::null_mut(),
         }
     }
 }
@@ -55,8 +56,8 @@ pub(super) fn any(entry: &str, dev: *mut SpiceCharDeviceState) -> Option<AnyDevi
 pub(super) fn own(entry: &str, dev: *mut SpiceCharDeviceState) -> Option<Rc<Device>> {
     match any(entry, dev)? {
         AnyDevice::Own(device) => Some(device),
-        AnyDevice::Channel(_) => {
-            crate::warning!("{entry}: not for a device whose channel is the server's own");
+        AnyDevice::Served(_) => {
+            crate::warning!("{entry}: not for a device that the server itself serves");
             None
         }
     }
@@ -98,9 +99,10 @@ pub(super) unsafe fn connect(
     let Some(device) = server.add_spicevmc(host, server.channel_of_type(kind), port_name) else {
         return std::ptr::null_mut();
     };
+    let device: Rc<dyn InService> = device;
     let number = handles::number_device(&device);
     host.set_handle(number);
-    server.start_char_device(&device);
+    server.start_char_device(&*device);
     number.cast()
 }
 

@@ -1,0 +1,54 @@
+//! A char device of the host in service, whatever it is for.
+//!
+//! Runs under the host's serialisation.
+
+use std::rc::Rc;
+
+use super::Server;
+use crate::host::char_device::CharDevice;
+
+/// What the host can do with a char device that it has added.
+pub trait InService {
+    /// The host's side of it, unless that was taken away.
+    fn host(&self) -> Option<CharDevice>;
+
+    /// The server it was added to, as long as that lives.
+    fn server(&self) -> Option<Rc<Server>>;
+
+    /// The VM runs: data may flow.
+    fn start(&self);
+
+    /// The VM stands still: data are held back.
+    fn stop(&self);
+
+    /// The device can take or has got data.
+    fn wakeup(&self);
+
+    /// The host's port was opened or closed, or something else happened to it.
+    fn port_event(&self, event: u8);
+
+    /// The host takes the device away: its channels are withdrawn, and from the return
+    /// on it is not called any more.
+    fn remove(&self, server: &Rc<Server>);
+}
+
+impl Server {
+    /// Keeps a device that has just been made.
+    pub(super) fn keep_device(&self, device: Rc<dyn InService>) {
+        self.devices.borrow_mut().insert(0, device);
+    }
+
+    /// Starts a device that has just been added, if the VM runs.
+    pub fn start_char_device(&self, device: &dyn InService) {
+        if self.running.get() {
+            device.start();
+        }
+    }
+
+    /// Takes a char device out of service: its clients are cut, and the device is not
+    /// called any more.
+    pub fn remove_char_device(self: &Rc<Self>, device: &Rc<dyn InService>) {
+        device.remove(self);
+        self.devices.borrow_mut().retain(|other| !Rc::ptr_eq(other, device));
+    }
+}

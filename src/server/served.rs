@@ -1,0 +1,122 @@
+//! A channel other than the main channel, as sessions see it: what clients are
+//! offered, and who acts on what they send.
+//!
+//! Runs under the host's serialisation. A channel is shared by its connections; what
+//! belongs to one of them is kept by the channel under the connection's id.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Server;
+use super::connection::Connection;
+use super::start::common_caps;
+use crate::channel::framing::{Message, Rules};
+use crate::config::registry::Policy;
+use crate::link::Offer;
+use crate::stats::ChannelCounters;
+use crate::wire::ChannelKey;
+use crate::wire::link::CapSet;
+
+/// A channel that clients link to.
+pub(super) trait Served {
+    /// Its type and id.
+    fn channel(&self) -> ChannelKey;
+
+    /// As the log names it.
+    fn label(&self) -> String;
+
+    /// What it offers besides what all channels offer.
+    fn capabilities(&self) -> CapSet;
+
+    /// How its connections are built.
+    fn terms(&self) -> Terms;
+
+    /// Whether several clients may have it at a time, so that it is listed to each.
+    fn is_shared(&self) -> bool;
+
+    /// Whether a client from `newcomer` may have it now. If another one is in the way,
+    /// that one may be closed here.
+    fn make_way(&self, server: &Rc<Server>, newcomer: &str) -> bool;
+
+    /// A client is linked; what the channel says first is sent from here.
+    fn attach(&self, connection: &Rc<Connection>);
+
+    /// A connection is closed, whether it was attached or not.
+    fn detach(&self, connection: &Rc<Connection>);
+
+    /// A client's message.
+    fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome;
+
+    /// The queue towards a client was found full ([`Connection::is_full`]) and has shrunk.
+    fn handle_drained(&self, connection: &Rc<Connection>);
+}
+
+/// How connections of a channel are built.
+pub(super) struct Terms {
+    /// How large a client's messages may be.
+    pub(super) rules: Rules,
+    /// Size of an outgoing chunk in bytes.
+    pub(super) chunk: usize,
+    /// For channels that carry a device's data as they are.
+    pub(super) data: Option<DataTerms>,
+}
+
+/// What only channels that carry a device's data as they are have.
+pub(super) struct DataTerms {
+    pub(super) policy: Policy,
+    pub(super) counters: Arc<ChannelCounters>,
+}
+
+/// What became of a client's message.
+pub(super) enum Outcome {
+    /// Done.
+    Handled,
+    /// Its receiver is full: keep the message and come back.
+    Full(Message),
+    /// The client broke the protocol.
+    Refused(String),
+}
+
+/// Size of an outgoing chunk on channels that carry a device's data: four reads.
+pub(super) const DEVICE_CHUNK: usize = 256 * 1024;
+/// On channels that carry only small messages.
+pub(super) const SMALL_CHUNK: usize = 8 * 1024;
+
+impl Server {
+    /// Puts a channel on offer: clients may link to it from now on, and those that know
+    /// the list are told.
+    pub(super) fn offer_channel(self: &Rc<Self>, served: Rc<dyn Served>) {
+        let channel = served.channel();
+        let channel_caps = served.capabilities();
+        let offer = Offer { common_caps: common_caps(), channel_caps };
+        crate::debug!("{}: {channel} is there", served.label());
+        self.channels.borrow_mut().insert(0, served);
+        self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
+        self.announce(channel);
+    }
+
+    /// Takes a channel back: its clients are cut.
+    pub(super) fn withdraw_channel(self: &Rc<Self>, channel: ChannelKey, reason: &str) {
+        self.channels.borrow_mut().retain(|served| served.channel() != channel);
+        self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));
+        for connection in self.connections_of(channel) {
+            self.close_connection(&connection, reason);
+        }
+    }
+
+    /// The channel of this type and id.
+    pub(super) fn channel_of(&self, channel: ChannelKey) -> Option<Rc<dyn Served>> {
+        self.channels.borrow().iter().find(|served| served.channel() == channel).cloned()
+    }
+
+    /// The lowest id that no channel of this type has.
+    pub(super) fn free_channel_id(&self, kind: u8) -> Option<u8> {
+        (0..=u8::MAX).find(|&id| self.channel_of(ChannelKey { kind, id }).is_none())
+    }
+
+    /// The connections that are linked to a channel.
+    pub(super) fn connections_of(&self, channel: ChannelKey) -> Vec<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        connections.values().filter(|other| other.channel == channel).cloned().collect()
+    }
+}
