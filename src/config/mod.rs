@@ -4,6 +4,7 @@
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
 
+pub mod agent;
 pub mod file;
 pub mod home;
 pub mod limits;
