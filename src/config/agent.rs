@@ -1,49 +1,110 @@
-//! What may pass between clients and the guest's agent, beyond what the C API can say.
+//! What may pass between a client and the guest's agent: clipboard and files, each by
+//! direction and size, and whether the log keeps account of it (docs/configuration.md).
 //!
-//! Plain values: the configuration file fills them in, the agent's policy
-//! (`channels::agent::policy`) acts on them.
+//! Pure values.
 
-/// The operator's rules for the agent of one virtual machine.
+/// What may pass. By default everything, as upstream has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentPolicy {
     /// Copy and paste.
     pub clipboard: Clipboard,
-    /// Files that clients send.
+    /// Files that a client copies into the guest; the protocol has no other direction.
     pub files: Files,
-    /// Each transfer leaves a line in the log.
+    /// One line in the log for each transfer: who, which way, what type, how many bytes.
     pub audit: bool,
 }
 
-/// Which way copy and paste go.
+/// Copy and paste.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clipboard {
-    /// What is copied at the client may be pasted in the guest.
+    /// What was copied at the client may be pasted in the guest.
     pub to_guest: bool,
-    /// What is copied in the guest may be pasted at the client.
+    /// What was copied in the guest may be pasted at the client.
     pub to_client: bool,
-    /// Most bytes of one paste; `None`: any number.
+    /// Largest content in bytes; `None`: no limit.
     pub max_size: Option<u64>,
 }
 
-/// Files go from clients to the guest; the protocol knows no other way.
+/// Files from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// Clients may send files.
+    /// Whether any may pass.
     pub to_guest: bool,
-    /// Most bytes of one file; `None`: any number.
+    /// Largest file in bytes; `None`: no limit.
     pub max_size: Option<u64>,
 }
 
-/// Everything may pass, as upstream has it.
+/// What a section says differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgentChange {
+    /// See [`Clipboard`]: to the guest, to the client.
+    pub clipboard: Option<(bool, bool)>,
+    /// See [`Clipboard::max_size`]; zero: no limit.
+    pub clipboard_size: Option<u64>,
+    /// See [`Files::to_guest`].
+    pub files: Option<bool>,
+    /// See [`Files::max_size`]; zero: no limit.
+    pub file_size: Option<u64>,
+    /// See [`AgentPolicy::audit`].
+    pub audit: Option<bool>,
+}
+
 impl Default for Clipboard {
     fn default() -> Self {
         Self { to_guest: true, to_client: true, max_size: None }
     }
 }
 
-/// Everything may pass, as upstream has it.
 impl Default for Files {
     fn default() -> Self {
         Self { to_guest: true, max_size: None }
+    }
+}
+
+impl AgentChange {
+    /// This change on top of `policy`.
+    pub fn on(self, policy: AgentPolicy) -> AgentPolicy {
+        let AgentPolicy { clipboard, files, audit } = policy;
+        let (to_guest, to_client) =
+            self.clipboard.unwrap_or((clipboard.to_guest, clipboard.to_client));
+        let limit = |said: Option<u64>, before| said.map_or(before, limit);
+        AgentPolicy {
+            clipboard: Clipboard {
+                to_guest,
+                to_client,
+                max_size: limit(self.clipboard_size, clipboard.max_size),
+            },
+            files: Files {
+                to_guest: self.files.unwrap_or(files.to_guest),
+                max_size: limit(self.file_size, files.max_size),
+            },
+            audit: self.audit.unwrap_or(audit),
+        }
+    }
+}
+
+/// A size as the file and the C API have it: zero is no limit.
+pub fn limit(size: u64) -> Option<u64> {
+    (size != 0).then_some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_leaves_what_it_does_not_say() {
+        let before = AgentPolicy {
+            clipboard: Clipboard { to_guest: false, to_client: true, max_size: Some(5) },
+            files: Files { to_guest: false, max_size: Some(6) },
+            audit: true,
+        };
+        assert_eq!(AgentChange::default().on(before), before);
+        let no_limit =
+            AgentChange { clipboard_size: Some(0), file_size: Some(7), ..AgentChange::default() };
+        let after = no_limit.on(before);
+        assert_eq!(after.clipboard.max_size, None);
+        assert_eq!(after.files.max_size, Some(7));
+        assert!(!after.clipboard.to_guest && after.audit);
     }
 }

@@ -135,6 +135,10 @@ pub const COMPRESSION_LONGEST_PAUSE: usize = 16 * 1024 * 1024;
 /// that is limited at all.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(86_400);
 
+/// Largest size that a limit for clipboard contents or files may have, 1 TiB: who wants
+/// more wants none.
+pub const TRANSFER_SIZE: u64 = 1 << 40;
+
 /// Largest configuration file that is read: thousands of machines fit in, and a wrong
 /// path cannot fill the memory.
 pub const CONFIG_FILE: u64 = 1024 * 1024;

@@ -1,5 +1,5 @@
-//! Settings that do not come from the C API: limits, where connections live, and which
-//! device becomes which channel.
+//! Settings that do not come from the C API: limits, where connections live, which
+//! device becomes which channel, and what may pass to and from the guest's agent.
 //!
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
@@ -11,6 +11,7 @@ pub mod limits;
 mod print;
 pub mod registry;
 
+use agent::AgentPolicy;
 use home::HomeKind;
 use registry::Registry;
 
@@ -21,4 +22,6 @@ pub struct Config {
     pub home: Option<HomeKind>,
     /// Which device becomes which channel.
     pub registry: Registry,
+    /// What may pass to and from the guest's agent.
+    pub agent: AgentPolicy,
 }

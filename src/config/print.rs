@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Config;
+use super::agent::AgentPolicy;
 use super::home::HomeKind;
 use super::registry::{Busy, Policy, Selector};
 
@@ -25,8 +26,24 @@ impl fmt::Display for Config {
             write!(f, "type = {}\nname = {}\n", service.kind, Quoted(&service.name))?;
             policy(f, service.policy)?;
         }
-        Ok(())
+        agent(f, self.agent)
     }
+}
+
+fn agent(f: &mut fmt::Formatter<'_>, agent: AgentPolicy) -> fmt::Result {
+    let AgentPolicy { clipboard, files, audit } = agent;
+    let directions = match (clipboard.to_guest, clipboard.to_client) {
+        (true, true) => "both",
+        (true, false) => "to-guest",
+        (false, true) => "to-client",
+        (false, false) => "off",
+    };
+    let size = clipboard.max_size.unwrap_or(0);
+    write!(f, "\n[clipboard]\ndirection = \"{directions}\"\nmax-size = {size}\n")?;
+    let (directions, size) =
+        (if files.to_guest { "to-guest" } else { "off" }, files.max_size.unwrap_or(0));
+    write!(f, "\n[file-transfer]\ndirection = \"{directions}\"\nmax-size = {size}\n")?;
+    write!(f, "\n[audit]\nlog = {audit}\n")
 }
 
 fn policy(f: &mut fmt::Formatter<'_>, policy: Policy) -> fmt::Result {
@@ -63,6 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::agent::AgentChange;
     use crate::config::file::File;
     use crate::config::registry::{PolicyChange, Registry, Rule};
 
@@ -77,6 +95,7 @@ mod tests {
 
     fn assert_same(a: &Config, b: &Config) {
         assert_eq!(a.home, b.home);
+        assert_eq!(a.agent, b.agent);
         assert_eq!(a.registry.defaults(), b.registry.defaults());
         let rules = |config: &Config| -> Vec<_> {
             config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
@@ -94,6 +113,17 @@ home = \"auto\"
 compression = true
 busy = \"refuse\"
 idle-timeout = 0
+
+[clipboard]
+direction = \"both\"
+max-size = 0
+
+[file-transfer]
+direction = \"to-guest\"
+max-size = 0
+
+[audit]
+log = false
 ";
         assert_eq!(Config::default().to_string(), expected);
         assert_same(&read(expected), &Config::default());
@@ -105,7 +135,7 @@ idle-timeout = 0
         let config = read(text);
         let expected = "\n[[channel]]\nport = \"\\\"\\\\\u{e4}*\"\ntype = 99\nname = \"channel-99\"
 compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
-        assert!(config.to_string().ends_with(expected), "{config}");
+        assert!(config.to_string().contains(expected), "{config}");
         assert_same(&read(&config.to_string()), &config);
     }
 
@@ -122,6 +152,20 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             busy,
             idle,
         })
+    }
+
+    fn agent_change() -> impl Strategy<Value = AgentChange> {
+        let size = || prop::option::of(0..=1_u64 << 40);
+        let flag = any::<Option<bool>>;
+        (any::<Option<(bool, bool)>>(), size(), flag(), size(), flag()).prop_map(
+            |(clipboard, clipboard_size, files, file_size, audit)| AgentChange {
+                clipboard,
+                clipboard_size,
+                files,
+                file_size,
+                audit,
+            },
+        )
     }
 
     fn rule() -> impl Strategy<Value = Rule> {
@@ -147,12 +191,14 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
                 vec![None, Some(HomeKind::Main), Some(HomeKind::Thread)]),
             defaults in change(),
             rules in prop::collection::vec(rule(), 0..12),
+            agent in agent_change(),
         ) {
             let mut registry = Registry::new(defaults.on(Policy::default()));
             for rule in rules {
                 let _ = registry.add(rule);
             }
-            let config = Config { home, registry };
+            let agent = agent.on(AgentPolicy::default());
+            let config = Config { home, registry, agent };
             assert_same(&read(&config.to_string()), &config);
         }
     }

@@ -27,6 +27,7 @@ use self::problem::Problems;
 use self::settings::{Home, RuleAt, SETTINGS, Settings};
 use self::table::Table;
 use self::vm::Vm;
+use super::agent::AgentPolicy;
 use super::registry::{Policy, Registry, Selector};
 use super::{Config, limits};
 
@@ -126,6 +127,8 @@ impl File {
             Some(Home::Is(home)) => Some(home),
         };
         let defaults = layers.iter().fold(Policy::default(), |below, layer| layer.policy.on(below));
+        let agent =
+            layers.iter().fold(AgentPolicy::default(), |below, layer| layer.agent.on(below));
         let mut registry = Registry::new(defaults);
         let mut problems = Vec::new();
         for stack in stacks(&layers) {
@@ -141,7 +144,7 @@ impl File {
             }
         }
         problems.sort_by_key(Problem::line);
-        (Config { home, registry }, problems)
+        (Config { home, registry, agent }, problems)
     }
 
     /// Whether any section gives a channel this name. The host may use it before it says
@@ -168,7 +171,7 @@ impl File {
         let sound = syntax::sound(text, &mut problems);
         let tree = DeTable::parse(&sound.text).map(Spanned::into_inner).unwrap_or_default();
         let root = Table::root(&tree, &sound.emptied);
-        root.only(&[SETTINGS[0], SETTINGS[1], SETTINGS[2], "vm"], &mut problems);
+        root.only(&[&SETTINGS[..], &["vm"]].concat(), &mut problems);
         let common = Settings::read(&root, &mut problems);
         let vms = root.tables("vm", &mut problems);
         let vms = vms.iter().filter_map(|table| Vm::read(table, &mut problems)).collect();

@@ -9,12 +9,16 @@ use toml::de::DeValue;
 use super::limits;
 use super::problem::{Problem, Problems};
 use super::table::{Table, text, truth, whole};
+use crate::config::agent::AgentChange;
 use crate::config::home::HomeKind;
 use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
 
 /// The keys that [`Settings::read`] knows.
-pub(super) const SETTINGS: [&str; 3] = ["io", "channels", "channel"];
+pub(super) const SETTINGS: [&str; 6] =
+    ["io", "channels", "channel", "clipboard", "file-transfer", "audit"];
 const IO: [&str; 1] = ["home"];
+const TRANSFER: [&str; 2] = ["direction", "max-size"];
+const AUDIT: [&str; 1] = ["log"];
 const POLICY: [&str; 3] = ["compression", "busy", "idle-timeout"];
 const RULE: [&str; 7] = ["port", "subtype", "type", "name", POLICY[0], POLICY[1], POLICY[2]];
 
@@ -23,6 +27,7 @@ const RULE: [&str; 7] = ["port", "subtype", "type", "name", POLICY[0], POLICY[1]
 pub(super) struct Settings {
     pub(super) home: Option<Home>,
     pub(super) policy: PolicyChange,
+    pub(super) agent: AgentChange,
     /// Each of them may stand in a registry, and beside the others.
     pub(super) rules: Vec<RuleAt>,
 }
@@ -64,6 +69,7 @@ impl Settings {
             channels.only(&POLICY, problems);
             settings.policy = policy(&channels, problems).0;
         }
+        settings.agent = agent(table, problems);
         let mut registry = Registry::default();
         for table in table.tables("channel", problems) {
             if table.is_emptied() {
@@ -163,6 +169,50 @@ fn policy(table: &Table<'_>, problems: &mut Problems) -> (PolicyChange, bool) {
         idle: idle.unwrap_or_default(),
     };
     (change, sound)
+}
+
+/// What may pass to and from the guest's agent.
+fn agent(table: &Table<'_>, problems: &mut Problems) -> AgentChange {
+    let size = format!("whole bytes, 0 to {}", limits::TRANSFER_SIZE);
+    let bytes = |value: &DeValue<'_>| whole(value, 0..=limits::TRANSFER_SIZE);
+    let mut change = AgentChange::default();
+    if let Some(clipboard) = table.table("clipboard", problems) {
+        clipboard.only(&TRANSFER, problems);
+        let expected = "\"both\", \"to-guest\", \"to-client\" or \"off\"";
+        change.clipboard =
+            clipboard.value("direction", expected, problems, directions).ok().flatten();
+        change.clipboard_size = clipboard.value("max-size", &size, problems, bytes).ok().flatten();
+    }
+    if let Some(files) = table.table("file-transfer", problems) {
+        files.only(&TRANSFER, problems);
+        let expected = "\"to-guest\" or \"off\"";
+        change.files = files.value("direction", expected, problems, files_to_guest).ok().flatten();
+        change.file_size = files.value("max-size", &size, problems, bytes).ok().flatten();
+    }
+    if let Some(audit) = table.table("audit", problems) {
+        audit.only(&AUDIT, problems);
+        change.audit = audit.value("log", "true or false", problems, truth).ok().flatten();
+    }
+    change
+}
+
+/// To the guest, to the client.
+fn directions(value: &DeValue<'_>) -> Option<(bool, bool)> {
+    match value.as_str()? {
+        "both" => Some((true, true)),
+        "to-guest" => Some((true, false)),
+        "to-client" => Some((false, true)),
+        "off" => Some((false, false)),
+        _ => None,
+    }
+}
+
+fn files_to_guest(value: &DeValue<'_>) -> Option<bool> {
+    match value.as_str()? {
+        "to-guest" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn home(value: &DeValue<'_>) -> Option<Home> {

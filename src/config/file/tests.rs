@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::agent::{AgentPolicy, Clipboard, Files};
 use crate::config::home::HomeKind;
 use crate::config::registry::{Busy, Service};
 
@@ -77,6 +78,70 @@ idle-timeout = 0
     assert_eq!(port(&config, "org.example.x").policy, policy);
     let camera = config.registry.channel_for(b"camera", None).expect("a channel");
     assert_eq!(camera.policy, Policy::default());
+}
+
+#[test]
+fn what_may_pass_to_and_from_the_agent() {
+    let text = "\
+[clipboard]
+direction = 'to-client'
+max-size = 1_000
+[file-transfer]
+direction = 'off'
+[audit]
+log = true
+[[vm]]
+name = 'open'
+[vm.clipboard]
+max-size = 0
+[vm.file-transfer]
+direction = 'to-guest'
+max-size = 0x10
+";
+    let files = Files { to_guest: false, max_size: None };
+    let clipboard = Clipboard { to_guest: false, to_client: true, max_size: Some(1000) };
+    let all = AgentPolicy { clipboard, files, audit: true };
+    assert_eq!(config(text, "any").agent, all);
+    let clipboard = Clipboard { max_size: None, ..clipboard };
+    let files = Files { to_guest: true, max_size: Some(16) };
+    assert_eq!(config(text, "open").agent, AgentPolicy { clipboard, files, audit: true });
+}
+
+#[test]
+fn clipboard_directions() {
+    let directions = |value: &str| {
+        let policy = config(&format!("clipboard = {{ direction = '{value}' }}"), "any").agent;
+        (policy.clipboard.to_guest, policy.clipboard.to_client)
+    };
+    assert_eq!(directions("both"), (true, true));
+    assert_eq!(directions("to-guest"), (true, false));
+    assert_eq!(directions("to-client"), (false, true));
+    assert_eq!(directions("off"), (false, false));
+}
+
+#[test]
+fn what_is_wrong_about_the_agent_is_left_out() {
+    let text = "\
+[clipboard]
+direction = 'none'
+max-size = -1
+size = 1
+[file-transfer]
+direction = 'both'
+max-size = 1099511627777
+[audit]
+log = 'yes'
+";
+    let expected = [
+        r#"2: clipboard.direction: expected "both", "to-guest", "to-client" or "off", found "none""#,
+        "3: clipboard.max-size: expected whole bytes, 0 to 1099511627776, found -1",
+        "4: clipboard.size: there is no such key",
+        r#"6: file-transfer.direction: expected "to-guest" or "off", found "both""#,
+        "7: file-transfer.max-size: expected whole bytes, 0 to 1099511627776, found 1099511627777",
+        r#"9: audit.log: expected true or false, found "yes""#,
+    ];
+    assert_eq!(problems(text), expected);
+    assert_eq!(parse(text).config(None, None).0.agent, AgentPolicy::default());
 }
 
 #[test]

@@ -6,8 +6,6 @@ use super::problem::Problems;
 use super::settings::{SETTINGS, Settings};
 use super::table::Table;
 
-const KEYS: [&str; 5] = ["name", "uuid", SETTINGS[0], SETTINGS[1], SETTINGS[2]];
-
 /// The settings of some machines.
 #[derive(Clone, Debug)]
 pub(super) struct Vm {
@@ -26,7 +24,7 @@ impl Vm {
     /// `None` if nobody could say which machines it is for. Its settings are looked
     /// through all the same.
     pub(super) fn read(table: &Table<'_>, problems: &mut Problems) -> Option<Self> {
-        table.only(&KEYS, problems);
+        table.only(&[&["name", "uuid"], &SETTINGS[..]].concat(), problems);
         let expected = "the name of a virtual machine, with a `*` at the end or without";
         let name = table.value("name", expected, problems, name);
         let uuid = table.value("uuid", "a UUID", problems, |value| uuid(value.as_str()?));
