@@ -11,6 +11,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod vm;
+mod watch;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ use super::{Config, limits};
 
 pub use self::problem::Problem;
 pub use self::vm::uuid;
+pub use self::watch::Watch;
 
 /// Where the file is if nobody says otherwise.
 pub const PATH: &str = "/etc/spice-server/config.toml";
