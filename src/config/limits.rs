@@ -63,6 +63,29 @@ pub const MAIN_MESSAGE: u32 = 26_624;
 /// Largest AGENT_DATA message from a client.
 pub const AGENT_DATA: u32 = 2048;
 
+/// AGENT_DATA that a client may have under way. Upstream's number; INIT and
+/// AGENT_CONNECTED_TOKENS tell it.
+pub const AGENT_WINDOW: u32 = 10;
+
+/// AGENT_DATA after which a client is told that it may send as many again. Upstream's
+/// number.
+pub const AGENT_TOKEN_LOT: u64 = 5;
+
+/// Pieces of agent messages that wait for one client's tokens while another one takes
+/// them, before the slow one is cut. Upstream's number.
+pub const AGENT_QUEUE: usize = 5;
+
+/// Messages of the server's own that wait for the agent. Upstream's number; what the
+/// pointer does meanwhile is told in one message afterwards.
+pub const AGENT_SELF_TOKENS: u64 = 1;
+
+/// Longest piece of an agent message, in either direction. The protocol's number.
+pub const AGENT_PIECE: usize = AGENT_DATA as usize;
+
+/// Body of a client's MONITORS_CONFIG that the server reads itself: 256 monitors with
+/// their sizes. Upstream's number.
+pub const MONITORS_CONFIG: u32 = 8 + 256 * 24;
+
 /// Largest message other than data on a spicevmc channel.
 pub const SPICEVMC_CONTROL: u32 = 64 * 1024;
 
