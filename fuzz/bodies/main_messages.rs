@@ -24,11 +24,18 @@ fn run(bytes: &[u8]) {
         Ok(Request::MouseMode(mode)) => {
             assert_eq!((kind, mode.to_le_bytes()), (105, [body[0], body[1]]));
         }
+        Ok(Request::AgentStart(tokens)) => assert_eq!((kind, tokens), (106, word(&body))),
+        Ok(Request::AgentData) => assert!(kind == 107 && !body.is_empty()),
+        Ok(Request::AgentToken(tokens)) => assert_eq!((kind, tokens), (108, word(&body))),
         Ok(Request::Pong(..)) => assert_eq!(kind, common::PONG),
         Ok(Request::Ignored(what)) => assert!((102..=111).contains(&kind) && !what.is_empty()),
         Ok(Request::Nothing) => assert!(kind < 100),
         Err(malformed) => assert!(malformed.to_string().contains(&kind.to_string())),
     }
+}
+
+fn word(body: &[u8]) -> u32 {
+    u32::from_le_bytes([body[0], body[1], body[2], body[3]])
 }
 
 fn seeds() -> Vec<Vec<u8>> {

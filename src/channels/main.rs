@@ -21,6 +21,12 @@ pub enum Request {
     ChannelsList,
     /// Change the mouse mode, if it is allowed.
     MouseMode(u16),
+    /// Begin with the agent; the client takes so many messages of it.
+    AgentStart(u32),
+    /// The body is for the agent.
+    AgentData,
+    /// The client takes so many more messages of the agent.
+    AgentToken(u32),
     /// A PONG with its id and time stamp.
     Pong(u32, u64),
     /// Nothing; the text is worth a line in the log.
@@ -40,7 +46,9 @@ pub fn handle(message: &Message) -> Result<Request, Malformed> {
     main::parse(message.kind, &message.body).map(|parsed| match parsed {
         FromClient::AttachChannels => Request::ChannelsList,
         FromClient::MouseModeRequest(mode) => Request::MouseMode(mode),
-        FromClient::AgentTraffic => Request::Ignored("agent message without an agent"),
+        FromClient::AgentStart(tokens) => Request::AgentStart(tokens),
+        FromClient::AgentData => Request::AgentData,
+        FromClient::AgentToken(tokens) => Request::AgentToken(tokens),
         FromClient::StrayMigration => Request::Ignored("migration message without a migration"),
     })
 }
@@ -59,6 +67,9 @@ mod tests {
     fn requests_come_out_of_messages() {
         assert_eq!(handle(&message(104, b"")), Ok(Request::ChannelsList));
         assert_eq!(handle(&message(105, &[2, 0])), Ok(Request::MouseMode(2)));
+        assert_eq!(handle(&message(106, &[9, 0, 0, 0])), Ok(Request::AgentStart(9)));
+        assert_eq!(handle(&message(107, b"x")), Ok(Request::AgentData));
+        assert_eq!(handle(&message(108, &[9, 0, 0, 0])), Ok(Request::AgentToken(9)));
         assert_eq!(handle(&message(1, &[0; 4])), Ok(Request::Nothing));
         assert_eq!(handle(&message(4, b"")), Err(Malformed::Unexpected(4)));
         assert_eq!(handle(&message(999, b"")), Err(Malformed::Unknown(999)));

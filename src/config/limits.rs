@@ -79,6 +79,10 @@ pub const AGENT_QUEUE: usize = 5;
 /// pointer does meanwhile is told in one message afterwards.
 pub const AGENT_SELF_TOKENS: u64 = 1;
 
+/// Bytes that wait for an agent which takes nothing, above which it is not told once
+/// more that a client has left.
+pub const AGENT_NOTICES: usize = 64 * 1024;
+
 /// Longest piece of an agent message, in either direction. The protocol's number.
 pub const AGENT_PIECE: usize = AGENT_DATA as usize;
 

@@ -414,48 +414,55 @@ pub unsafe extern "C" fn spice_server_set_playback_compression(
 
 /// Whether the agent may move the pointer.
 ///
-/// Compat: partial: accepted; no agent is served yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-agent.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_set_agent_mouse(
-    server: *mut Server,
-    _enable: c_int,
-) -> c_int {
+pub unsafe extern "C" fn spice_server_set_agent_mouse(server: *mut Server, enable: c_int) -> c_int {
     const NAME: &str = "spice_server_set_agent_mouse";
-    with_server(NAME, server, FAILED, |_| OK)
+    with_server(NAME, server, FAILED, |server| {
+        server.set_agent_mouse(enable != 0);
+        OK
+    })
 }
 
-/// Whether the clipboard is shared.
+/// Whether the clipboard is shared. It may be changed at any time; messages that have
+/// begun are not cut, and an agent that was announced to clients is not announced again.
 ///
-/// Compat: partial: accepted; no agent is served yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-agent.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_agent_copypaste(
     server: *mut Server,
-    _enable: c_int,
+    enable: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_agent_copypaste";
-    with_server(NAME, server, FAILED, |_| OK)
+    with_server(NAME, server, FAILED, |server| {
+        server.settings.borrow_mut().agent_copy_paste = enable != 0;
+        OK
+    })
 }
 
-/// Whether clients may send files.
+/// Whether clients may send files. It may be changed at any time, as for the clipboard.
 ///
-/// Compat: partial: accepted; no agent is served yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-agent.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
     server: *mut Server,
-    _enable: c_int,
+    enable: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_agent_file_xfer";
-    with_server(NAME, server, FAILED, |_| OK)
+    with_server(NAME, server, FAILED, |server| {
+        server.settings.borrow_mut().agent_file_transfer = enable != 0;
+        OK
+    })
 }

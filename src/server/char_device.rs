@@ -15,6 +15,9 @@ pub trait InService {
     /// The server it was added to, as long as that lives.
     fn server(&self) -> Option<Rc<Server>>;
 
+    /// The host can name it from now on; called once, before anything else.
+    fn added(&self) {}
+
     /// The VM runs: data may flow.
     fn start(&self);
 
@@ -38,8 +41,9 @@ impl Server {
         self.devices.borrow_mut().insert(0, device);
     }
 
-    /// Starts a device that has just been added, if the VM runs.
+    /// Puts a device that has just been added to work, as far as the VM runs.
     pub fn start_char_device(&self, device: &dyn InService) {
+        device.added();
         if self.running.get() {
             device.start();
         }

@@ -1,6 +1,6 @@
 //! One established connection as the main thread sees it, wherever its home is.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::agent::ClientSide;
 use super::main_reactor::{MainReactor, MainRegistration};
 use super::served::Served;
 use super::session::MainState;
@@ -344,6 +345,14 @@ impl Connection {
     /// Leaves that loop.
     pub(super) fn end_pump(&self) {
         self.pumping.set(false);
+    }
+
+    /// What a main channel remembers of its talk with the agent.
+    pub(super) fn agent_side(&self) -> Option<RefMut<'_, ClientSide>> {
+        match &self.role {
+            Role::Main(state) => Some(RefMut::map(state.borrow_mut(), |state| &mut state.agent)),
+            Role::Served(_) => None,
+        }
     }
 
     /// Whether it was closed.

@@ -45,6 +45,9 @@ impl Server {
         host: CharDevice,
     ) -> Result<Option<Rc<dyn InService>>, AddError> {
         let subtype = host.subtype();
+        if subtype == b"vdagent" {
+            return Ok(self.add_agent(host));
+        }
         let port_name = host.port_name().filter(|_| subtype == b"port");
         let service = self.registry.borrow().channel_for(&subtype, port_name.as_deref());
         let Some(service) = service else {

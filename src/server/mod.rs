@@ -8,6 +8,7 @@
 //! a connection that broke while a device was being read) is put off until the
 //! main loop comes round.
 
+mod agent;
 pub mod char_device;
 mod connection;
 mod deadlines;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Instant;
 
+use agent::Agent;
 use char_device::InService;
 use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
@@ -43,6 +45,7 @@ use session::Client;
 use settings::Settings;
 
 use crate::channel::ending::Ending;
+use crate::config::agent::AgentPolicy;
 use crate::config::home::HomeKind;
 use crate::config::registry::Registry;
 use crate::guard::guard;
@@ -91,6 +94,12 @@ pub struct Server {
     /// Keyboard, mouse, tablet and sound.
     attached: RefCell<Vec<(AttachedKind, AttachedDevice)>>,
     migration: Cell<Option<Migration>>,
+    /// Made for the first agent and kept.
+    agent: RefCell<Option<Rc<Agent>>>,
+    /// What may pass between clients and agent, beyond what the settings say.
+    agent_policy: RefCell<AgentPolicy>,
+    /// The graphics devices take the clients' monitors, so the agent does not get them.
+    monitors_to_display: Cell<bool>,
 }
 
 impl Server {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Server;
+use super::agent::ClientSide;
 use super::connection::{Connection, Next, Parts, Role};
 use super::deadlines::Due;
 use super::main_reactor::MainReactor;
@@ -44,6 +45,8 @@ pub(super) struct MainState {
     list_sent: bool,
     /// Not on unix sockets.
     liveness: Option<Liveness>,
+    /// Its talk with the agent.
+    pub(super) agent: ClientSide,
 }
 
 /// Mouse modes on the wire. Client mode needs a display channel or an agent,
@@ -52,9 +55,6 @@ mod mouse_mode {
     pub(super) const SERVER: u16 = 1;
     pub(super) const CLIENT: u16 = 2;
 }
-
-/// AGENT_DATA messages a client may send before it waits for tokens.
-const AGENT_TOKENS: u32 = 10;
 
 impl Server {
     /// A client proved that it may have a channel.
@@ -86,6 +86,7 @@ impl Server {
         let state = MainState {
             list_sent: false,
             liveness: (!is_unix).then(|| Liveness::new(Instant::now(), connection_id)),
+            agent: ClientSide::default(),
         };
         let role = Role::Main(RefCell::new(state));
         let connection = self.establish(id, connection_id, linked, role)?;
@@ -202,8 +203,8 @@ impl Server {
             display_channels: displays.len() as u32,
             supported_mouse_modes: mouse_mode::SERVER.into(),
             current_mouse_mode: mouse_mode::SERVER.into(),
-            agent_connected: false,
-            agent_tokens: AGENT_TOKENS,
+            agent_connected: self.has_agent(),
+            agent_tokens: limits::AGENT_WINDOW,
             multi_media_time: clock::monotonic_ms(),
             ram_hint: displays.first().map_or(0, |newest| newest.ram_size()),
         };
@@ -235,6 +236,9 @@ impl Server {
                 if connection.is_held() {
                     connection.release();
                     self.pump(connection);
+                }
+                if let Some(agent) = self.attached_agent() {
+                    agent.wakeup();
                 }
             }
             Role::Served(served) => served.handle_drained(connection),
@@ -317,6 +321,9 @@ impl Server {
             Request::MouseMode(mode) => {
                 crate::warning!("{} asks for the unknown mouse mode {mode}", connection.peer);
             }
+            Request::AgentStart(tokens) => self.handle_agent_start(connection, tokens)?,
+            Request::AgentData => self.handle_agent_data(connection, &message.body)?,
+            Request::AgentToken(tokens) => self.handle_agent_token(connection, tokens),
             Request::Pong(id, time) => {
                 let measured = state
                     .borrow_mut()
@@ -411,6 +418,7 @@ impl Server {
         for other in others {
             self.close_connection(&other, "its main channel is gone");
         }
+        self.leave_agent(main);
         if self.settings.borrow().exit_on_disconnect {
             crate::warning!("the client is gone and the host wants to end with it");
             std::process::exit(0);

@@ -30,6 +30,12 @@ pub struct Settings {
     pub name: Option<Vec<u8>>,
     /// The VM's UUID for clients that connect from now on.
     pub uuid: Option<[u8; 16]>,
+    /// The agent may move the pointer.
+    pub agent_mouse: bool,
+    /// Copy and paste between clients and the guest.
+    pub agent_copy_paste: bool,
+    /// Clients may send files.
+    pub agent_file_transfer: bool,
     /// As set; nothing is compressed yet.
     pub image_compression: i32,
     /// As set: 1 off, 2 all, 3 filter.
@@ -53,6 +59,9 @@ impl Settings {
             allow_multiple_clients: false,
             name: None,
             uuid: None,
+            agent_mouse: true,
+            agent_copy_paste: true,
+            agent_file_transfer: true,
             image_compression: image_compression::AUTO_GLZ,
             streaming_video: 3,
             video_codecs: b"spice:mjpeg".to_vec(),

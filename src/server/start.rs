@@ -89,6 +89,9 @@ impl Server {
             displays: RefCell::default(),
             attached: RefCell::default(),
             migration: Cell::default(),
+            agent: RefCell::default(),
+            agent_policy: RefCell::default(),
+            monitors_to_display: Cell::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Main channel messages (docs/protocol/main.md).
 
-use super::common::Malformed;
+use super::common::{self, Malformed};
 
 /// Main channel capabilities, by bit number.
 pub mod capability {
@@ -18,10 +18,20 @@ pub mod to_client {
     pub const CHANNELS_LIST: u16 = 104;
     /// Supported and current mouse mode.
     pub const MOUSE_MODE: u16 = 105;
+    /// The agent is there; for clients without the capability for the next one.
+    pub const AGENT_CONNECTED: u16 = 107;
+    /// The agent is gone: u32 reason, always 0.
+    pub const AGENT_DISCONNECTED: u16 = 108;
+    /// Bytes of the agent.
+    pub const AGENT_DATA: u16 = 109;
+    /// The client may send so many AGENT_DATA more.
+    pub const AGENT_TOKEN: u16 = 110;
     /// The VM's name.
     pub const NAME: u16 = 113;
     /// The VM's UUID.
     pub const UUID: u16 = 114;
+    /// The agent is there, and the client may send so many AGENT_DATA.
+    pub const AGENT_CONNECTED_TOKENS: u16 = 115;
 }
 
 /// Client to server message types.
@@ -48,8 +58,12 @@ pub enum FromClient {
     AttachChannels,
     /// It wants this mouse mode.
     MouseModeRequest(u16),
-    /// Agent traffic while no agent is attached: read and dropped.
-    AgentTraffic,
+    /// It wants to talk to the agent and takes so many AGENT_DATA.
+    AgentStart(u32),
+    /// Bytes for the agent: the whole body.
+    AgentData,
+    /// It takes so many AGENT_DATA more.
+    AgentToken(u32),
     /// An answer about a migration that is not under way.
     StrayMigration,
 }
@@ -64,8 +78,9 @@ pub fn parse(kind: u16, body: &[u8]) -> Result<FromClient, Malformed> {
         c::MOUSE_MODE_REQUEST => {
             needs(2).map(|()| FromClient::MouseModeRequest(u16::from_le_bytes([body[0], body[1]])))
         }
-        c::AGENT_START | c::AGENT_TOKEN => needs(4).map(|()| FromClient::AgentTraffic),
-        c::AGENT_DATA => needs(1).map(|()| FromClient::AgentTraffic),
+        c::AGENT_START => needs(4).map(|()| FromClient::AgentStart(common::u32_at(body, 0))),
+        c::AGENT_DATA => needs(1).map(|()| FromClient::AgentData),
+        c::AGENT_TOKEN => needs(4).map(|()| FromClient::AgentToken(common::u32_at(body, 0))),
         c::MIGRATE_CONNECTED
         | c::MIGRATE_CONNECT_ERROR
         | c::MIGRATE_CONNECTED_SEAMLESS
@@ -170,7 +185,12 @@ mod tests {
     fn client_messages_need_their_bytes() {
         assert_eq!(parse(105, &[2, 0]), Ok(FromClient::MouseModeRequest(2)));
         assert_eq!(parse(105, &[2]), Err(Malformed::Short(105)));
+        assert_eq!(parse(106, &[1, 2, 0, 0]), Ok(FromClient::AgentStart(0x201)));
+        assert_eq!(parse(106, &[1, 2, 0]), Err(Malformed::Short(106)));
+        assert_eq!(parse(107, &[0]), Ok(FromClient::AgentData));
         assert_eq!(parse(107, &[]), Err(Malformed::Short(107)));
+        assert_eq!(parse(108, &[3, 0, 0, 0, 9]), Ok(FromClient::AgentToken(3)));
+        assert_eq!(parse(108, &[]), Err(Malformed::Short(108)));
         // CLIENT_INFO and QUALITY_INDICATOR parse upstream but nobody handles them.
         assert_eq!(parse(101, &[0; 8]), Err(Malformed::Unknown(101)));
         assert_eq!(parse(112, &[0; 8]), Err(Malformed::Unknown(112)));

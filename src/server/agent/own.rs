@@ -1,0 +1,104 @@
+//! The server's own messages to the agent.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::chardev::Origin;
+use crate::config::limits;
+use crate::server::Server;
+use crate::wire::agent::{
+    self, DisplayInfo, MouseState, capability, graphics_device_info, kind, port,
+};
+
+/// What waits until the agent has taken the server's message before. Only the newest
+/// state counts.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Waiting {
+    mouse: Cell<Option<MouseState>>,
+    graphics: Cell<bool>,
+}
+
+impl Waiting {
+    /// The agent is gone.
+    pub(super) fn forget(&self) {
+        self.mouse.set(None);
+        self.graphics.set(false);
+    }
+}
+
+impl Server {
+    /// Tells the agent where the pointer is, now or when it has taken the message
+    /// before; only the newest state is kept. `buttons`: see [`MouseState::buttons`].
+    pub fn agent_mouse_state(self: &Rc<Self>, x: u32, y: u32, buttons: u32, display: u8) {
+        let Some(agent) = self.attached_agent() else {
+            return;
+        };
+        let state = MouseState { x, y, buttons, display };
+        if agent.take_self_token() {
+            let message = agent::message(kind::MOUSE_STATE, &state.encode());
+            agent.add_chunk(Origin::Server, port::SERVER, &message);
+        } else {
+            agent.kind().own.mouse.set(Some(state));
+        }
+    }
+
+    /// Tells the agent which display is which device, if it wants to know.
+    pub fn send_graphics_device_info(self: &Rc<Self>) {
+        let Some(agent) = self.attached_agent() else {
+            return;
+        };
+        if !agent.kind().announced(capability::GRAPHICS_DEVICE_INFO) {
+            return;
+        }
+        if agent.take_self_token() {
+            let body = graphics_device_info(&self.displays_in_guest());
+            let message = agent::message(kind::GRAPHICS_DEVICE_INFO, &body);
+            agent.add_chunk(Origin::Server, port::SERVER, &message);
+        } else {
+            agent.kind().own.graphics.set(true);
+        }
+    }
+
+    /// The agent has taken the server's message: what waited for that is sent.
+    pub(super) fn send_what_waits(self: &Rc<Self>) {
+        let Some(agent) = self.attached_agent() else {
+            return;
+        };
+        let own = &agent.kind().own;
+        if let Some(MouseState { x, y, buttons, display }) = own.mouse.take() {
+            self.agent_mouse_state(x, y, buttons, display);
+        } else if own.graphics.take() {
+            self.send_graphics_device_info();
+        }
+    }
+
+    /// Tells the agent that what its client said last has no end.
+    pub(super) fn send_client_disconnected(self: &Rc<Self>) {
+        let Some(agent) = self.attached_agent() else {
+            return;
+        };
+        if agent.queued_bytes() >= limits::AGENT_NOTICES {
+            // So many of these wait already.
+            return;
+        }
+        let message = agent::message(kind::CLIENT_DISCONNECTED, &[]);
+        agent.add_chunk(Origin::ServerNoToken, port::SERVER, &message);
+    }
+
+    /// Where each display is in the guest, as far as the host told.
+    fn displays_in_guest(&self) -> Vec<DisplayInfo> {
+        let displays = self.displays.borrow().clone();
+        displays
+            .iter()
+            .filter_map(|display| Some((display.id(), display.device_info()?)))
+            .flat_map(|(channel, info)| {
+                (0..info.displays).map(move |monitor| DisplayInfo {
+                    channel,
+                    monitor,
+                    device_display: info.first_display.wrapping_add(monitor),
+                    address: info.address.clone(),
+                })
+            })
+            .collect()
+    }
+}
