@@ -4,4 +4,5 @@
 #![forbid(unsafe_code)]
 
 pub mod main;
+pub mod smartcard;
 pub mod spicevmc;
