@@ -5,4 +5,5 @@
 
 pub mod agent;
 pub mod main;
+pub mod smartcard;
 pub mod spicevmc;

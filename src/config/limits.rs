@@ -93,6 +93,21 @@ pub const MONITORS_CONFIG: u32 = 8 + 256 * 24;
 /// Largest message other than data on a spicevmc channel.
 pub const SPICEVMC_CONTROL: u32 = 64 * 1024;
 
+/// Largest message of a client on the smartcard channel. QEMU's reader collects a message
+/// in so many bytes, and never takes the end of a longer one: it would be blocked for good.
+pub const SMARTCARD_MESSAGE: u32 = 64 * 1024;
+
+/// Client bytes waiting for a smartcard reader before the socket is no longer read: four
+/// of the longest messages. A card speaks when it is spoken to.
+pub const SMARTCARD_TO_DEVICE: usize = 256 * 1024;
+
+/// Longest data in a message from a smartcard reader: the longest command that ISO 7816-4
+/// knows has 65,544 bytes.
+pub const SMARTCARD_FROM_DEVICE: u32 = 128 * 1024;
+
+/// One read from a smartcard reader: more than a short command and its answer.
+pub const SMARTCARD_READ: usize = 1024;
+
 /// A fresh block up to this size is sent at once instead of being gathered.
 pub const FRESH_BLOCK: usize = 16 * 1024;
 

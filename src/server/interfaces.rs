@@ -23,6 +23,9 @@ pub enum AddError {
     /// There may be one of this kind.
     #[error("there is one already")]
     Second,
+    /// The smartcard channel has one reader.
+    #[error("there is a smartcard reader already")]
+    SecondReader,
     /// There is a graphics device of this id.
     #[error("there is a graphics device with id {0} already")]
     SameId(u32),
@@ -45,8 +48,10 @@ impl Server {
         host: CharDevice,
     ) -> Result<Option<Rc<dyn InService>>, AddError> {
         let subtype = host.subtype();
-        if subtype == b"vdagent" {
-            return Ok(self.add_agent(host));
+        match &subtype[..] {
+            b"vdagent" => return Ok(self.add_agent(host)),
+            b"smartcard" => return self.add_smartcard(host).map(Some),
+            _ => (),
         }
         let port_name = host.port_name().filter(|_| subtype == b"port");
         let service = self.registry.borrow().channel_for(&subtype, port_name.as_deref());

@@ -21,6 +21,7 @@ mod registration;
 mod served;
 mod session;
 pub mod settings;
+mod smartcard;
 pub mod spicevmc;
 mod start;
 pub mod tickets;

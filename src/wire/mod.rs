@@ -12,6 +12,7 @@ pub mod header;
 pub mod link;
 pub mod main;
 pub mod marshaller;
+pub mod smartcard;
 pub mod spicevmc;
 
 use std::fmt;

@@ -1,0 +1,338 @@
+//! The smartcard reader and its channel.
+//!
+//! Runs under the host's serialisation. Every call into the device may come back into
+//! the library: no borrow is held across one. QEMU's reader answers from inside the
+//! write that asks it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+
+use super::Server;
+use super::char_device::InService;
+use super::connection::Connection;
+use super::driver::{Driver, Kind};
+use super::interfaces::AddError;
+use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
+use crate::channel::ending::Ending;
+use crate::channel::framing::Message;
+use crate::channels::smartcard::{self, DeviceStream, Request, Standing};
+use crate::chardev::{ClientKey, Origin, Parameters, Pending};
+use crate::config::limits;
+use crate::host::char_device::CharDevice;
+use crate::wire::ChannelKey;
+use crate::wire::link::CapSet;
+use crate::wire::smartcard::{DATA, kind, plain};
+
+/// The reader.
+type Device = Driver<Smartcard>;
+
+/// What the reader has besides the core: the client that has it.
+pub struct Smartcard {
+    server: Weak<Server>,
+    /// The client that has the reader; further ones are linked and have nothing.
+    holder: RefCell<Option<Rc<Connection>>>,
+    /// The device was told that the holder has a reader.
+    added: Cell<bool>,
+    incoming: RefCell<DeviceStream>,
+}
+
+/// Its channel: there is one reader.
+const CHANNEL: ChannelKey = ChannelKey { kind: 8, id: 0 };
+
+/// Nobody counts: the card speaks when it is spoken to.
+const PARAMETERS: Parameters = Parameters { token_interval: 0, self_tokens: u64::MAX };
+
+impl Server {
+    /// Takes a smartcard reader into service, if there is none yet.
+    pub(super) fn add_smartcard(
+        self: &Rc<Self>,
+        host: CharDevice,
+    ) -> Result<Rc<dyn InService>, AddError> {
+        if self.channel_of(CHANNEL).is_some() {
+            return Err(AddError::SecondReader);
+        }
+        let kind = Smartcard {
+            server: Rc::downgrade(self),
+            holder: RefCell::default(),
+            added: Cell::new(false),
+            incoming: RefCell::default(),
+        };
+        let device = self.make_device(host, PARAMETERS, kind);
+        self.keep_device(Rc::clone(&device) as Rc<dyn InService>);
+        self.offer_channel(Rc::clone(&device) as Rc<dyn Served>);
+        Ok(device)
+    }
+}
+
+impl Device {
+    /// The client that has the reader.
+    fn holder(&self) -> Option<Rc<Connection>> {
+        self.kind().holder.borrow().clone()
+    }
+
+    /// Where a client stands with the reader.
+    fn standing(&self, connection: &Connection) -> Standing {
+        match self.holder() {
+            None => Standing::Free,
+            Some(holder) if holder.id == connection.id => {
+                Standing::Holder { added: self.kind().added.get() }
+            }
+            Some(_) => Standing::Taken,
+        }
+    }
+
+    /// Gives a client the reader, which nobody has.
+    fn seat(&self, connection: &Rc<Connection>) {
+        let card = self.kind();
+        *card.holder.borrow_mut() = Some(Rc::clone(connection));
+        if let Err(refusal) = self.client_add(key(connection), None, false) {
+            card.doom(connection, Ending::fault(refusal));
+        }
+        if let Some(host) = self.host() {
+            host.state(true);
+        }
+    }
+
+    fn tell_device(&self, bytes: Bytes, origin: Origin) {
+        let pending = Pending { length: bytes.len(), buffer: bytes, origin, price: 1 };
+        // It comes back when its client has just gone, and is not needed then.
+        let _ = self.add(pending);
+    }
+
+    fn has_room(&self) -> bool {
+        self.queued_bytes() < limits::SMARTCARD_TO_DEVICE
+    }
+}
+
+impl Served for Device {
+    fn channel(&self) -> ChannelKey {
+        CHANNEL
+    }
+
+    fn label(&self) -> String {
+        LABEL.to_owned()
+    }
+
+    fn capabilities(&self) -> CapSet {
+        CapSet::default()
+    }
+
+    fn terms(&self) -> Terms {
+        Terms { rules: smartcard::rules, chunk: SMALL_CHUNK, data: None }
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Each session may have the channel once; only one has the reader.
+    fn make_way(&self, server: &Rc<Server>, newcomer: &str) -> bool {
+        if let Some(holder) = self.holder() {
+            // It may have left already, and the main loop comes to that only after the
+            // newcomer.
+            server.handle_ready(holder.id, true, false);
+        }
+        let mut sessions: Vec<_> =
+            server.connections_of(CHANNEL).iter().map(|other| other.session).collect();
+        let connections = sessions.len();
+        sessions.sort_unstable();
+        sessions.dedup();
+        if sessions.len() < connections {
+            crate::warning!("{LABEL}: its session has the channel already, refusing {newcomer}");
+            return false;
+        }
+        self.host().is_some()
+    }
+
+    fn attach(&self, connection: &Rc<Connection>) {
+        match self.holder() {
+            None => self.seat(connection),
+            Some(holder) => {
+                crate::warning!(
+                    "{LABEL}: {} has the reader, none for {}",
+                    holder.peer,
+                    connection.peer
+                );
+            }
+        }
+    }
+
+    fn detach(&self, connection: &Rc<Connection>) {
+        if !matches!(self.standing(connection), Standing::Holder { .. }) {
+            return;
+        }
+        let card = self.kind();
+        *card.holder.borrow_mut() = None;
+        let added = card.added.take();
+        // The core may have forgotten the client when the device was destroyed.
+        let _ = self.client_remove(key(connection));
+        if let Some(host) = self.host() {
+            host.state(false);
+        }
+        if added {
+            self.tell_device(plain(kind::READER_REMOVE), Origin::ServerNoToken);
+        }
+    }
+
+    fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome {
+        let standing = self.standing(connection);
+        let request = match smartcard::handle(&message, standing) {
+            Ok(request) => request,
+            Err(refused) => return Outcome::Refused(refused.to_string()),
+        };
+        let added = match request {
+            Request::AddReader(_) => true,
+            Request::RemoveReader(_) => false,
+            _ => self.kind().added.get(),
+        };
+        match request {
+            Request::AddReader(bytes) | Request::RemoveReader(bytes) | Request::Forward(bytes) => {
+                if standing == Standing::Free {
+                    self.seat(connection);
+                }
+                if !self.has_room() {
+                    return Outcome::Full(message);
+                }
+                self.kind().added.set(added);
+                self.tell_device(bytes, Origin::Client(key(connection)));
+            }
+            Request::Answer(body) => self.kind().say(connection, &body),
+            Request::Stray(kind) => {
+                crate::debug!("{LABEL}: VSC message {kind} of {} ignored", connection.peer);
+            }
+            Request::Nothing => {}
+        }
+        Outcome::Handled
+    }
+
+    /// Nobody asks how full the queue is: what QEMU's reader cannot hand over at once it
+    /// throws away, so that the device is always read. A client that does not read what
+    /// it is sent is cut.
+    fn handle_drained(&self, _: &Rc<Connection>) {}
+}
+
+impl InService for Device {
+    fn host(&self) -> Option<CharDevice> {
+        Driver::host(self)
+    }
+
+    fn server(&self) -> Option<Rc<Server>> {
+        Driver::server(self)
+    }
+
+    fn start(&self) {
+        Driver::start(self);
+    }
+
+    fn stop(&self) {
+        Driver::stop(self);
+    }
+
+    fn wakeup(&self) {
+        Driver::wakeup(self);
+    }
+
+    fn port_event(&self, _event: u8) {
+        crate::warning!("{LABEL}: port event on a device without events");
+    }
+
+    fn remove(&self, server: &Rc<Server>) {
+        self.stop();
+        // The device hears that its client is gone.
+        server.withdraw_channel(CHANNEL, "the device was removed");
+        self.rebind(None);
+        self.destroy();
+    }
+}
+
+impl Smartcard {
+    fn say(&self, connection: &Connection, body: &[u8]) {
+        if let Err(error) = connection.send(DATA, body) {
+            self.doom(connection, Ending::fault(error));
+        }
+    }
+
+    fn doom(&self, connection: &Connection, ending: Ending) {
+        if let Some(server) = self.server.upgrade() {
+            server.doom(connection, ending);
+        }
+    }
+}
+
+impl Kind for Smartcard {
+    /// The body of a DATA message.
+    type Message = Bytes;
+    type Buffer = Bytes;
+
+    fn read_one(&self, driver: &Driver<Self>) -> Option<Bytes> {
+        loop {
+            let polled = self.incoming.borrow_mut().poll_message();
+            match polled {
+                Ok(Some(message)) => return Some(message),
+                Ok(None) => {}
+                Err(too_long) => {
+                    crate::warning!("{LABEL}: {too_long}");
+                    continue;
+                }
+            }
+            let mut bytes = [0; limits::SMARTCARD_READ];
+            let length = driver.read(&mut bytes);
+            if length == 0 {
+                return None;
+            }
+            self.incoming.borrow_mut().handle_bytes(&bytes[..length]);
+        }
+    }
+
+    fn send(&self, message: &Bytes, client: ClientKey) {
+        let holder = self.holder.borrow().clone();
+        if let Some(holder) = holder.filter(|holder| key(holder) == client) {
+            self.say(&holder, message);
+        }
+    }
+
+    fn send_tokens(&self, _client: ClientKey, _tokens: u64) {
+        // Clients are added without flow control, so none is ever granted.
+    }
+
+    fn self_token_freed(&self, _driver: &Driver<Self>) {
+        // None is ever taken.
+    }
+
+    fn remove_client(&self, client: ClientKey) {
+        let holder = self.holder.borrow().clone();
+        if let Some(holder) = holder.filter(|holder| key(holder) == client) {
+            self.doom(&holder, Ending::fault("the device cuts its client"));
+        }
+    }
+
+    /// Goes on with a client whose message had to wait for room; if there is none yet, it
+    /// waits again.
+    fn released(&self, _buffer: Bytes) {
+        let holder = self.holder.borrow().clone();
+        if let Some(holder) = holder
+            && holder.is_held()
+            && let Some(server) = self.server.upgrade()
+        {
+            holder.release();
+            server.pump(&holder);
+        }
+    }
+
+    fn broken(&self) {
+        let holder = self.holder.borrow().clone();
+        if let Some(holder) = holder {
+            self.doom(&holder, Ending::fault("internal error"));
+        }
+    }
+}
+
+/// As the log names it.
+const LABEL: &str = "channel smartcard:0";
+
+/// The core's name for a client.
+fn key(connection: &Connection) -> ClientKey {
+    connection.id as ClientKey
+}
