@@ -3,5 +3,6 @@
 //! Pure translation from message to request; the acting is done in `server`.
 #![forbid(unsafe_code)]
 
+pub mod inputs;
 pub mod main;
 pub mod spicevmc;

@@ -63,6 +63,10 @@ pub const MAIN_MESSAGE: u32 = 26_624;
 /// Largest AGENT_DATA message from a client.
 pub const AGENT_DATA: u32 = 2048;
 
+/// Largest message on the inputs channel: upstream's number. Only a run of scan codes has
+/// more than a few bytes.
+pub const INPUTS_MESSAGE: u32 = 2048;
+
 /// Largest message other than data on a spicevmc channel.
 pub const SPICEVMC_CONTROL: u32 = 64 * 1024;
 

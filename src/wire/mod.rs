@@ -8,6 +8,7 @@
 
 pub mod common;
 pub mod header;
+pub mod inputs;
 pub mod link;
 pub mod main;
 pub mod marshaller;
