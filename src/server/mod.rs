@@ -13,8 +13,10 @@ mod connection;
 mod deadlines;
 pub mod driver;
 mod events;
+mod inputs;
 mod interfaces;
 mod main_reactor;
+mod mouse_mode;
 pub mod qxl;
 mod registration;
 mod served;
@@ -36,6 +38,8 @@ use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
 use driver::Timed;
 use events::Events;
+use inputs::Input;
+use mouse_mode::MouseMode;
 use qxl::QxlHandle;
 use registration::Draft;
 use served::Served;
@@ -88,7 +92,9 @@ pub struct Server {
     timed: RefCell<HashMap<DeviceId, Weak<dyn Timed>>>,
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
-    /// Keyboard, mouse, tablet and sound.
+    input: Input,
+    mouse_mode: MouseMode,
+    /// Sound devices.
     attached: RefCell<Vec<(AttachedKind, AttachedDevice)>>,
     migration: Cell<Option<Migration>>,
 }
@@ -122,6 +128,7 @@ impl Server {
             return;
         };
         let notices: Vec<Notice> = io.notices().collect();
+        guard("mouse mode", (), || self.settle_mouse_mode());
         for notice in notices {
             guard("notice from the I/O thread", (), || self.handle_notice(notice));
         }
@@ -166,6 +173,7 @@ impl Server {
                         self.look_after(&connection, now);
                     }
                 }
+                Due::Locks => self.handle_locks_timeout(now),
             }
         }
         self.arm_timer();

@@ -7,6 +7,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::events::Events;
+use super::inputs::Input;
+use super::mouse_mode::MouseMode;
 use super::registration::Draft;
 use super::settings::Settings;
 use super::{Deadlines, Server, qxl};
@@ -87,6 +89,8 @@ impl Server {
             next_device: Cell::new(1),
             timed: RefCell::default(),
             displays: RefCell::default(),
+            input: Input::default(),
+            mouse_mode: MouseMode::default(),
             attached: RefCell::default(),
             migration: Cell::default(),
         }
@@ -125,6 +129,7 @@ impl Server {
         if self.policy.snapshot().ticketing.is_required() {
             io.expect_passwords();
         }
+        self.offer_inputs();
         for listener in listeners {
             io.listen(listener);
         }

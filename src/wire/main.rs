@@ -24,6 +24,14 @@ pub mod to_client {
     pub const UUID: u16 = 114;
 }
 
+/// Mouse modes; a set of them is the sum.
+pub mod mouse_mode {
+    /// The client sends movements, and the guest has the pointer.
+    pub const SERVER: u16 = 1;
+    /// The client has the pointer and sends positions.
+    pub const CLIENT: u16 = 2;
+}
+
 /// Client to server message types.
 mod from_client {
     pub(super) const MIGRATE_CONNECTED: u16 = 102;
