@@ -17,7 +17,6 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_LONG_UNIX_PATH] = "0.15.1 cuts it and listens on another path",
     [DIFF_SCANOUT2] = "came with ABI level 0.16",
     [DIFF_SIGPIPE] = "0.15.1 writes with writev; QEMU ignores the signal",
-    [DIFF_CLIENT_MOUSE] = "client mode needs a display channel, and none is served yet",
     [DIFF_LATENCY_PINGS] = "nothing uses the latency of an idle channel; the main channel asks "
                            "every 15 s whether its client still lives",
     [DIFF_ANNOUNCED_MEMORY] = "0.15.1 takes memory for whatever is announced",

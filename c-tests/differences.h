@@ -35,8 +35,6 @@ enum difference {
     DIFF_TLS,
     /** A write to a peer that is gone raises SIGPIPE. */
     DIFF_SIGPIPE,
-    /** A tablet and one display let the client place the pointer. */
-    DIFF_CLIENT_MOUSE,
     /** Two PINGs for the latency once a channel has been idle. */
     DIFF_LATENCY_PINGS,
     /** Compressed messages from a client count like others. */

@@ -65,7 +65,7 @@ static void init_with_devices(void)
     client_expect(&c, S_MAIN_INIT, &m);
     EXPECT_EQ(get32(m.body + 4), 1);
     /* a tablet and one display with a primary surface that allows it */
-    EXPECT_EQ(get32(m.body + 8), differs(DIFF_CLIENT_MOUSE, 1, 3));
+    EXPECT_EQ(get32(m.body + 8), 3);
     EXPECT_EQ(get32(m.body + 12), 1);
     EXPECT_EQ(get32(m.body + 28), 0x1000000);
     message_free(&m);
@@ -190,7 +190,7 @@ static int channels_list(struct client *c, uint8_t got[][2])
         const uint8_t *entry = m.body + 4 + 2 * i;
         if (entry[0] >= CH_SMARTCARD)
             memcpy(got[n++], entry, 2);
-        else
+        else if (entry[0] != CH_INPUTS)
             EXPECT_MSG(differs(DIFF_SERVED_CHANNELS, 0, 1), "channel %u:%u is announced", entry[0],
                        entry[1]);
     }
@@ -310,14 +310,6 @@ static void mouse_mode_changes(void)
     inputs_add(&inputs, r.server);
     EXPECT(client_silent(&c, 50));
     qxl_create_primary(&qxl, 64, 48);
-    if (differs(DIFF_CLIENT_MOUSE, 1, 0)) {
-        mouse_mode_request(&c, 2);
-        mouse_mode_request(&c, 7);
-        mouse_mode_request(&c, 1);
-        EXPECT(client_silent(&c, 50));
-        EXPECT_EQ(spice_server_is_server_mouse(r.server), 1);
-        goto done;
-    }
     expect_mouse_mode(&c, 3, 1);
     EXPECT_EQ(inputs.width, 64);
     EXPECT_EQ(inputs.height, 48);
@@ -338,7 +330,6 @@ static void mouse_mode_changes(void)
     expect_mouse_mode(&c, 1, 1);
     EXPECT(client_silent(&c, 50));
     EXPECT_EQ(spice_server_is_server_mouse(r.server), 1);
-done:
     client_close(&c);
     inputs_remove(&inputs);
     spice_qxl_destroy_primary_surface(&qxl.sin, 0);

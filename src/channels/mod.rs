@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod inputs;
 pub mod main;
 pub mod smartcard;
 pub mod spicevmc;

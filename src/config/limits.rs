@@ -90,6 +90,10 @@ pub const AGENT_PIECE: usize = AGENT_DATA as usize;
 /// their sizes. Upstream's number.
 pub const MONITORS_CONFIG: u32 = 8 + 256 * 24;
 
+/// Largest message on the inputs channel: upstream's number. Only a run of scan codes has
+/// more than a few bytes.
+pub const INPUTS_MESSAGE: u32 = 2048;
+
 /// Largest message other than data on a spicevmc channel.
 pub const SPICEVMC_CONTROL: u32 = 64 * 1024;
 
@@ -180,6 +184,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(86_400);
 /// Largest size that a limit for clipboard contents or files may have, 1 TiB: who wants
 /// more wants none.
 pub const TRANSFER_SIZE: u64 = 1 << 40;
+
+/// How often the configuration file is looked at while a machine runs, at most.
+pub const CONFIG_LOOK: Duration = Duration::from_secs(1);
 
 /// Largest configuration file that is read: thousands of machines fit in, and a wrong
 /// path cannot fill the memory.

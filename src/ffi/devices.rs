@@ -12,6 +12,7 @@ use crate::host::abi::{
 };
 use crate::host::attached::{self, AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
+use crate::host::input::{InputDevice, Keyboard, Mouse, Tablet};
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
 use crate::host::{is_kind, version_fits};
@@ -25,16 +26,25 @@ const FAILED: c_int = -1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     CharDevice,
+    Input(InputKind),
     Attached(AttachedKind),
     Qxl,
     Migration,
 }
 
+/// The kinds of input device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InputKind {
+    Keyboard,
+    Mouse,
+    Tablet,
+}
+
 const KINDS: [(Kind, InterfaceKind); 8] = [
     (Kind::CharDevice, abi::SPICE_INTERFACE_CHAR_DEVICE),
-    (Kind::Attached(AttachedKind::Keyboard), abi::SPICE_INTERFACE_KEYBOARD),
-    (Kind::Attached(AttachedKind::Mouse), abi::SPICE_INTERFACE_MOUSE),
-    (Kind::Attached(AttachedKind::Tablet), abi::SPICE_INTERFACE_TABLET),
+    (Kind::Input(InputKind::Keyboard), abi::SPICE_INTERFACE_KEYBOARD),
+    (Kind::Input(InputKind::Mouse), abi::SPICE_INTERFACE_MOUSE),
+    (Kind::Input(InputKind::Tablet), abi::SPICE_INTERFACE_TABLET),
     (Kind::Qxl, abi::SPICE_INTERFACE_QXL),
     (Kind::Attached(AttachedKind::Playback), abi::SPICE_INTERFACE_PLAYBACK),
     (Kind::Attached(AttachedKind::Record), abi::SPICE_INTERFACE_RECORD),
@@ -45,8 +55,8 @@ const KINDS: [(Kind, InterfaceKind); 8] = [
 /// -1 for a wrong version, a second device of a kind of which there may be one, and
 /// a graphics device whose id is taken.
 ///
-/// Compat: partial: keyboard, mouse, tablet, sound, vdagent, smartcard and stream devices are accepted and not served; graphics devices are worked but not shown
-/// Shown by: c-tests/test-devices.c
+/// Compat: partial: sound, vdagent, smartcard and stream devices are accepted and not served; graphics devices are worked but not shown
+/// Shown by: c-tests/test-devices.c, c-tests/test-inputs.c
 ///
 /// # Safety
 /// `sin` is NULL or an instance of the kind its interface names; both stay good until
@@ -112,6 +122,8 @@ pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstan
         let removed = match kind {
             // SAFETY: the caller's promise, and the kind was just looked at.
             Some(Kind::CharDevice) => unsafe { remove_char_device(instance.cast()) },
+            // SAFETY: as above.
+            Some(Kind::Input(kind)) => unsafe { remove_input(kind, instance) },
             // SAFETY: as above.
             Some(Kind::Attached(kind)) => unsafe { remove_attached(kind, instance) },
             // SAFETY: as above.
@@ -182,16 +194,18 @@ pub unsafe extern "C" fn spice_server_port_event(sin: *mut SpiceCharDeviceInstan
 
 /// The keyboard's lock lamps changed.
 ///
-/// Compat: partial: accepted; no inputs channel is served yet
-/// Shown by: c-tests/test-devices.c
+/// Compat: works
+/// Shown by: c-tests/test-inputs.c
 ///
 /// # Safety
 /// `sin` is not followed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spice_server_kbd_leds(sin: *mut SpiceKbdInstance, _leds: c_int) -> c_int {
-    guard("spice_server_kbd_leds", OK, || {
-        if sin.is_null() {
-            crate::warning!("spice_server_kbd_leds: the instance is missing");
+pub unsafe extern "C" fn spice_server_kbd_leds(sin: *mut SpiceKbdInstance, leds: c_int) -> c_int {
+    const NAME: &str = "spice_server_kbd_leds";
+    guard(NAME, OK, || {
+        let [lamps, ..] = leds.to_le_bytes();
+        if !handles::all_servers().iter().any(|server| server.handle_lamps(sin, lamps)) {
+            crate::warning!("{NAME}: the keyboard is not in service");
         }
         OK
     })
@@ -228,8 +242,15 @@ unsafe fn add(
             }
             Ok(())
         }
+        Kind::Input(kind) => {
+            // SAFETY: the caller's promise.
+            server.add_input(unsafe { input(kind, instance) })?;
+            // SAFETY: the caller's promise about the kind.
+            unsafe { attached::mark(instance, true) };
+            Ok(())
+        }
         Kind::Attached(kind) => {
-            server.attach(kind, AttachedDevice::at(instance))?;
+            server.attach(kind, AttachedDevice::at(instance));
             // SAFETY: the caller's promise about the kind.
             unsafe { attached::mark(instance, true) };
             Ok(())
@@ -266,6 +287,32 @@ unsafe fn remove_char_device(instance: NonNull<SpiceCharDeviceInstance>) -> bool
         server.remove_char_device(&device);
     }
     true
+}
+
+/// # Safety
+/// `instance` is of this kind and stays good until removed or the server's end.
+unsafe fn input(kind: InputKind, instance: NonNull<SpiceBaseInstance>) -> InputDevice {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match kind {
+            InputKind::Keyboard => InputDevice::Keyboard(Keyboard::from_host(instance)),
+            InputKind::Mouse => InputDevice::Mouse(Mouse::from_host(instance)),
+            InputKind::Tablet => InputDevice::Tablet(Tablet::from_host(instance)),
+        }
+    }
+}
+
+/// # Safety
+/// `instance` is of this kind.
+unsafe fn remove_input(kind: InputKind, instance: NonNull<SpiceBaseInstance>) -> bool {
+    // SAFETY: the caller's promise; the device is only compared with those in service.
+    let device = unsafe { input(kind, instance) };
+    let found = handles::all_servers().iter().any(|server| server.remove_input(device));
+    if found {
+        // SAFETY: the caller's promise.
+        unsafe { attached::mark(instance, false) };
+    }
+    found
 }
 
 /// # Safety

@@ -333,18 +333,15 @@ pub unsafe extern "C" fn spice_server_set_uuid(server: *mut Server, uuid: *const
 
 /// Whether the mouse is in server mode, that is, relative.
 ///
-/// Compat: partial: always 1, because client mode needs a display channel or an agent
-/// Shown by: c-tests/test-main.c
+/// Compat: works
+/// Shown by: c-tests/test-inputs.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_is_server_mouse(server: *mut Server) -> c_int {
     const NAME: &str = "spice_server_is_server_mouse";
-    guard(NAME, 1, || {
-        handles::server(NAME, server);
-        1
-    })
+    with_server(NAME, server, 1, |server| c_int::from(server.is_server_mouse()))
 }
 
 /// The VM runs: char devices and displays work.

@@ -1,5 +1,5 @@
-//! Devices of which so far only the presence matters: keyboard, mouse, tablet and
-//! sound. Which one is attached is known by its address.
+//! Sound devices, of which so far only the presence matters. Which one is attached is
+//! known by its address.
 //!
 //! Main thread. The host may free an instance right after removing it, so what is
 //! kept here is never followed.
@@ -11,23 +11,10 @@ use super::abi::{SpiceBaseInstance, SpiceKbdInstance};
 /// The kinds of such devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachedKind {
-    /// A keyboard.
-    Keyboard,
-    /// A relative pointer.
-    Mouse,
-    /// An absolute pointer.
-    Tablet,
     /// Sound output.
     Playback,
     /// Sound input.
     Record,
-}
-
-impl AttachedKind {
-    /// Whether there may be several.
-    pub fn may_be_several(self) -> bool {
-        matches!(self, Self::Playback | Self::Record)
-    }
 }
 
 /// An attached device: the address of the host's instance.

@@ -4,6 +4,11 @@ use std::mem::MaybeUninit;
 
 /// Milliseconds of the monotonic clock, wrapped to 32 bits.
 pub fn monotonic_ms() -> u32 {
+    (monotonic_ns() / 1_000_000) as u32
+}
+
+/// Nanoseconds of the monotonic clock.
+pub fn monotonic_ns() -> u64 {
     let mut now = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the call writes the structure; it cannot fail for this clock, and zero
     // is a value of every member.
@@ -11,5 +16,5 @@ pub fn monotonic_ms() -> u32 {
         libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr());
         now.assume_init()
     };
-    (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

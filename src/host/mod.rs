@@ -15,6 +15,7 @@ pub(crate) mod fake_char_device;
 #[cfg(test)]
 pub(crate) mod fake_qxl;
 pub mod guest_memory;
+pub mod input;
 pub mod log_sink;
 pub mod memslot;
 pub mod migration;

@@ -158,6 +158,12 @@ impl IoThread {
         self.wake.rouse();
     }
 
+    /// What does the same as [`Self::rouse_main`], on any thread.
+    pub fn rouser(&self) -> impl Fn() + Send + Sync + 'static {
+        let wake = Arc::clone(&self.wake);
+        move || wake.rouse()
+    }
+
     /// A fresh name for a connection.
     pub fn new_id(&self) -> ConnectionId {
         self.next_id.fetch_add(1, Ordering::Relaxed)

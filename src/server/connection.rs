@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) peer: String,
     /// What the client knows on this channel.
     pub(super) caps: CapSet,
+    /// Whether it is encrypted.
+    pub(super) secured: bool,
     /// What it is for.
     pub(super) role: Role,
     home: Home,
@@ -104,6 +106,7 @@ pub(super) struct Parts {
     pub(super) session: u32,
     pub(super) peer: String,
     pub(super) caps: CapSet,
+    pub(super) secured: bool,
     pub(super) role: Role,
     pub(super) stream: Stream,
     pub(super) framer: Framer,
@@ -113,51 +116,49 @@ pub(super) struct Parts {
 impl Connection {
     /// Gives the connection its home on the host's main loop.
     pub(super) fn on_main_loop(parts: Parts, reactor: &MainReactor) -> io::Result<Self> {
-        let Parts { id, channel, session, peer, caps, role, stream, framer, outbox } = parts;
-        let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
-        let endpoint = Endpoint::new(stream, registration, framer, outbox);
-        let endpoint = RefCell::new(Some(endpoint));
-        let home = Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() }));
-        Ok(Self::new(id, channel, session, peer, caps, role, home))
+        Self::new(parts, |id, stream, framer, outbox| {
+            let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
+            let endpoint = Endpoint::new(stream, registration, framer, outbox);
+            let endpoint = RefCell::new(Some(endpoint));
+            Ok(Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() })))
+        })
     }
 
     /// Gives the connection its home on the I/O thread.
-    pub(super) fn on_io_thread(parts: Parts, io: Rc<IoThread>) -> Self {
-        let Parts { id, channel, session, peer, caps, role, stream, framer, outbox } = parts;
-        let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
-        io.adopt(id, stream, framer, outbox, Arc::clone(&crossing));
-        let home = Home::Thread(ThreadHome {
-            io,
-            crossing,
-            arrived: RefCell::default(),
-            ended: RefCell::default(),
-        });
-        Self::new(id, channel, session, peer, caps, role, home)
+    pub(super) fn on_io_thread(parts: Parts, io: Rc<IoThread>) -> io::Result<Self> {
+        Self::new(parts, |id, stream, framer, outbox| {
+            let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
+            io.adopt(id, stream, framer, outbox, Arc::clone(&crossing));
+            Ok(Home::Thread(ThreadHome {
+                io,
+                crossing,
+                arrived: RefCell::default(),
+                ended: RefCell::default(),
+            }))
+        })
     }
 
     fn new(
-        id: ConnectionId,
-        channel: ChannelKey,
-        session: u32,
-        peer: String,
-        caps: CapSet,
-        role: Role,
-        home: Home,
-    ) -> Self {
-        Self {
+        parts: Parts,
+        home: impl FnOnce(ConnectionId, Stream, Framer, Outbox) -> io::Result<Home>,
+    ) -> io::Result<Self> {
+        let Parts { id, channel, session, peer, caps, secured, role, stream, framer, outbox } =
+            parts;
+        Ok(Self {
             id,
             channel,
             session,
             peer,
             caps,
+            secured,
             role,
-            home,
+            home: home(id, stream, framer, outbox)?,
             held: RefCell::default(),
             pumping: Cell::new(false),
             closed: Cell::new(false),
             pace: Cell::new(Pace { last_queued: None, heard: true }),
             awaited: Cell::new(false),
-        }
+        })
     }
 
     /// Queues a message and sees to its leaving. An error means that the

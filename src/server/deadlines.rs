@@ -14,6 +14,8 @@ pub(super) enum Due {
     Device(DeviceId),
     /// Look after this main channel's client.
     Liveness(ConnectionId),
+    /// Tell clients the keyboard's locks.
+    Locks,
 }
 
 /// Names a device within a server.

@@ -116,14 +116,9 @@ impl Server {
         timed.insert(id, device);
     }
 
-    /// Attaches a keyboard, mouse, tablet or sound device.
-    pub fn attach(&self, kind: AttachedKind, device: AttachedDevice) -> Result<(), AddError> {
-        let mut attached = self.attached.borrow_mut();
-        if !kind.may_be_several() && attached.iter().any(|(other, _)| *other == kind) {
-            return Err(AddError::Second);
-        }
-        attached.push((kind, device));
-        Ok(())
+    /// Attaches a sound device.
+    pub fn attach(&self, kind: AttachedKind, device: AttachedDevice) {
+        self.attached.borrow_mut().push((kind, device));
     }
 
     /// Forgets such a device; its memory may be freed afterwards. Returns whether it
@@ -145,27 +140,27 @@ impl Server {
     }
 
     /// Takes a graphics device into service. Its worker waits for the VM to start.
-    pub fn add_qxl(&self, device: &QxlDevice) -> Result<(), AddError> {
+    pub fn add_qxl(self: &Rc<Self>, device: &QxlDevice) -> Result<(), AddError> {
         if self.core.get().is_none() {
             return Err(AddError::TooEarly);
         }
         if self.displays.borrow().iter().any(|other| other.id() == device.id()) {
             return Err(AddError::SameId(device.id()));
         }
-        // Nothing depends on the answer yet: without a display channel the mouse
-        // stays in server mode.
-        let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, Box::new(|| {}))?;
+        let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, self.display_hook())?;
         self.displays.borrow_mut().insert(0, handle);
+        self.update_mouse_mode();
         Ok(())
     }
 
     /// Takes a graphics device of this server out of service; it is not called any
     /// more. Returns whether that was possible.
-    pub fn remove_qxl(&self, handle: &Arc<QxlHandle>) -> bool {
+    pub fn remove_qxl(self: &Rc<Self>, handle: &Arc<QxlHandle>) -> bool {
         let ours = self.displays.borrow().iter().any(|other| Arc::ptr_eq(other, handle));
         let removed = ours && qxl::detach(handle);
         if removed {
             self.displays.borrow_mut().retain(|other| !Arc::ptr_eq(other, handle));
+            self.ask_displays();
         }
         removed
     }

@@ -14,8 +14,10 @@ mod connection;
 mod deadlines;
 pub mod driver;
 mod events;
+mod inputs;
 mod interfaces;
 mod main_reactor;
+mod mouse_mode;
 pub mod qxl;
 mod registration;
 mod served;
@@ -25,6 +27,7 @@ mod smartcard;
 pub mod spicevmc;
 mod start;
 pub mod tickets;
+mod transfer_policy;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -39,14 +42,16 @@ use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
 use driver::Timed;
 use events::Events;
+use inputs::Input;
+use mouse_mode::MouseMode;
 use qxl::QxlHandle;
 use registration::Draft;
 use served::Served;
 use session::Client;
 use settings::Settings;
+use transfer_policy::TransferPolicy;
 
 use crate::channel::ending::Ending;
-use crate::config::agent::AgentPolicy;
 use crate::config::home::HomeKind;
 use crate::config::registry::Registry;
 use crate::guard::guard;
@@ -92,13 +97,15 @@ pub struct Server {
     timed: RefCell<HashMap<DeviceId, Weak<dyn Timed>>>,
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
-    /// Keyboard, mouse, tablet and sound.
+    input: Input,
+    mouse_mode: MouseMode,
+    /// Sound devices.
     attached: RefCell<Vec<(AttachedKind, AttachedDevice)>>,
     migration: Cell<Option<Migration>>,
     /// Made for the first agent and kept.
     agent: RefCell<Option<Rc<Agent>>>,
     /// What may pass between clients and agent, beyond what the settings say.
-    agent_policy: RefCell<AgentPolicy>,
+    transfer_policy: TransferPolicy,
     /// The graphics devices take the clients' monitors, so the agent does not get them.
     monitors_to_display: Cell<bool>,
 }
@@ -132,6 +139,7 @@ impl Server {
             return;
         };
         let notices: Vec<Notice> = io.notices().collect();
+        guard("mouse mode", (), || self.settle_mouse_mode());
         for notice in notices {
             guard("notice from the I/O thread", (), || self.handle_notice(notice));
         }
@@ -176,6 +184,7 @@ impl Server {
                         self.look_after(&connection, now);
                     }
                 }
+                Due::Locks => self.handle_locks_timeout(now),
             }
         }
         self.arm_timer();

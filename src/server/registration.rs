@@ -2,7 +2,8 @@
 //! file and those of the host program. And what else is known of channels by name.
 
 use super::Server;
-use crate::config::file::File;
+use crate::config::agent::AgentPolicy;
+use crate::config::file::{File, Watch};
 use crate::config::home::HomeKind;
 use crate::config::registry::{Rule, RuleError, Service};
 use crate::link::ChannelSecurity;
@@ -13,6 +14,8 @@ use crate::wire::ChannelKey;
 #[derive(Debug)]
 pub(super) struct Draft {
     file: Option<File>,
+    /// Notices changes from the reading on.
+    watch: Watch,
     /// Rules of the host program, taken already.
     rules: Vec<Rule>,
     /// Transports for channel names of the file.
@@ -22,11 +25,12 @@ pub(super) struct Draft {
 impl Draft {
     /// Reads the configuration file.
     pub(super) fn new() -> Self {
+        let watch = Watch::new();
         let file = File::find();
         for problem in file.iter().flat_map(File::problems) {
             crate::warning!("{problem}");
         }
-        Self { file, rules: Vec::new(), security: Vec::new() }
+        Self { file, watch, rules: Vec::new(), security: Vec::new() }
     }
 
     /// Keeps a transport rule for a name that the file knows; false for other names.
@@ -54,9 +58,10 @@ impl Server {
 
     /// Takes what the configuration file says to this VM, at init.
     pub(super) fn configure_for_vm(&self) {
-        let Some(Draft { file, rules, security }) = self.draft.borrow_mut().take() else {
+        let Some(Draft { file, watch, rules, security }) = self.draft.borrow_mut().take() else {
             return;
         };
+        let mut agent = AgentPolicy::default();
         if let Some(file) = file {
             let settings = self.settings.borrow();
             let (config, problems) = file.config(settings.name.as_deref(), settings.uuid.as_ref());
@@ -64,6 +69,7 @@ impl Server {
                 crate::warning!("{problem}");
             }
             *self.registry.borrow_mut() = config.registry;
+            agent = config.agent;
             self.home.set(HomeKind::from_environment().or(config.home));
             for rule in rules {
                 if let Err(error) = self.register_channel(rule) {
@@ -71,6 +77,7 @@ impl Server {
                 }
             }
         }
+        self.begin_transfer_policy(agent, watch);
         for (name, security) in security {
             if !self.set_named_security(&name, security) {
                 let name = String::from_utf8_lossy(&name);

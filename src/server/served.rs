@@ -93,6 +93,9 @@ impl Server {
         self.channels.borrow_mut().insert(0, served);
         self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
         self.announce(channel);
+        if channel.kind == ChannelKey::DISPLAY {
+            self.update_mouse_mode();
+        }
     }
 
     /// Takes a channel back: its clients are cut.
@@ -101,6 +104,9 @@ impl Server {
         self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));
         for connection in self.connections_of(channel) {
             self.close_connection(&connection, reason);
+        }
+        if channel.kind == ChannelKey::DISPLAY {
+            self.update_mouse_mode();
         }
     }
 

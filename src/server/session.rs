@@ -49,13 +49,6 @@ pub(super) struct MainState {
     pub(super) agent: ClientSide,
 }
 
-/// Mouse modes on the wire. Client mode needs a display channel or an agent,
-/// neither of which is served yet, so the mode never changes.
-mod mouse_mode {
-    pub(super) const SERVER: u16 = 1;
-    pub(super) const CLIENT: u16 = 2;
-}
-
 impl Server {
     /// A client proved that it may have a channel.
     pub(super) fn handle_linked(self: &Rc<Self>, id: ConnectionId, linked: Linked) {
@@ -162,6 +155,7 @@ impl Server {
             session: connection_id,
             peer,
             caps: request.channel_caps,
+            secured,
             role,
             stream,
             framer,
@@ -171,14 +165,14 @@ impl Server {
         let connection = match home {
             HomeKind::Main => {
                 let reactor = MainReactor::new(*core, Rc::downgrade(self));
-                Connection::on_main_loop(parts, &reactor).map_err(|error| error.to_string())?
+                Connection::on_main_loop(parts, &reactor)
             }
             HomeKind::Thread => {
                 let io = self.io.borrow().clone().ok_or("the server is not initialised")?;
                 Connection::on_io_thread(parts, io)
             }
         };
-        let connection = Rc::new(connection);
+        let connection = Rc::new(connection.map_err(|error| error.to_string())?);
         self.connections.borrow_mut().insert(id, Rc::clone(&connection));
         connection.begin().unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
         self.tell_initialized(
@@ -196,13 +190,15 @@ impl Server {
 
     fn begin_session(self: &Rc<Self>, connection: &Rc<Connection>) {
         let now = Instant::now();
+        self.settle_mouse_mode();
+        let mouse_mode = self.mouse_modes();
         let settings = self.settings.borrow();
         let displays = self.displays.borrow();
         let init = Init {
             session_id: connection.session,
             display_channels: displays.len() as u32,
-            supported_mouse_modes: mouse_mode::SERVER.into(),
-            current_mouse_mode: mouse_mode::SERVER.into(),
+            supported_mouse_modes: mouse_mode.supported().into(),
+            current_mouse_mode: mouse_mode.current.into(),
             agent_connected: self.has_agent(),
             agent_tokens: limits::AGENT_WINDOW,
             multi_media_time: clock::monotonic_ms(),
@@ -317,13 +313,11 @@ impl Server {
                 self.send(connection, to_client::CHANNELS_LIST, &list);
                 state.borrow_mut().list_sent = true;
             }
-            Request::MouseMode(mouse_mode::SERVER | mouse_mode::CLIENT) | Request::Nothing => {}
-            Request::MouseMode(mode) => {
-                crate::warning!("{} asks for the unknown mouse mode {mode}", connection.peer);
-            }
+            Request::MouseMode(mode) => self.handle_mouse_mode_request(connection, mode),
             Request::AgentStart(tokens) => self.handle_agent_start(connection, tokens)?,
             Request::AgentData => self.handle_agent_data(connection, &message.body)?,
             Request::AgentToken(tokens) => self.handle_agent_token(connection, tokens),
+            Request::Nothing => {}
             Request::Pong(id, time) => {
                 let measured = state
                     .borrow_mut()

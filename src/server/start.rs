@@ -7,8 +7,11 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::events::Events;
+use super::inputs::Input;
+use super::mouse_mode::MouseMode;
 use super::registration::Draft;
 use super::settings::Settings;
+use super::transfer_policy::TransferPolicy;
 use super::{Deadlines, Server, qxl};
 use crate::config::home::HomeKind;
 use crate::host::core::Core;
@@ -87,10 +90,12 @@ impl Server {
             next_device: Cell::new(1),
             timed: RefCell::default(),
             displays: RefCell::default(),
+            input: Input::default(),
+            mouse_mode: MouseMode::default(),
             attached: RefCell::default(),
             migration: Cell::default(),
             agent: RefCell::default(),
-            agent_policy: RefCell::default(),
+            transfer_policy: TransferPolicy::default(),
             monitors_to_display: Cell::default(),
         }
     }
@@ -128,6 +133,7 @@ impl Server {
         if self.policy.snapshot().ticketing.is_required() {
             io.expect_passwords();
         }
+        self.offer_inputs();
         for listener in listeners {
             io.listen(listener);
         }

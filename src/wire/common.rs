@@ -2,6 +2,8 @@
 
 /// Server to client: PING.
 pub const PING: u16 = 4;
+/// Server to client: NOTIFY.
+pub const NOTIFY: u16 = 7;
 
 /// Client to server: ACK_SYNC, u32 generation.
 pub const ACK_SYNC: u16 = 1;
@@ -78,6 +80,28 @@ pub fn ping(id: u32, time: u64, padding: usize) -> Vec<u8> {
     body
 }
 
+/// How bad it is what a NOTIFY tells, and how much it is to be seen.
+pub mod notify {
+    /// Severity: a warning.
+    pub const WARNING: u32 = 1;
+    /// Visibility: high.
+    pub const HIGH: u32 = 2;
+}
+
+/// The body of a NOTIFY: u64 nanoseconds of the monotonic clock, severity, visibility, a
+/// number that says what it is about (0: nothing that has a number), u32 length of the
+/// text, the text and a NUL that is not counted.
+pub fn notification(time: u64, severity: u32, visibility: u32, text: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(25 + text.len());
+    body.extend_from_slice(&time.to_le_bytes());
+    for number in [severity, visibility, 0, text.len() as u32] {
+        body.extend_from_slice(&number.to_le_bytes());
+    }
+    body.extend_from_slice(text.as_bytes());
+    body.push(0);
+    body
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +117,13 @@ mod tests {
     #[test]
     fn an_unasked_flush_mark_is_an_error_not_an_abort() {
         assert_eq!(parse(MIGRATE_FLUSH_MARK, &[]), Some(Err(Malformed::Unexpected(4))));
+    }
+
+    #[test]
+    fn a_notification_counts_its_text_without_the_end() {
+        let body = notification(0x0102, notify::WARNING, notify::HIGH, "ab");
+        assert_eq!(body[..8], 0x0102u64.to_le_bytes());
+        assert_eq!(body[8..], [1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'a', b'b', 0]);
     }
 
     #[test]

@@ -34,6 +34,14 @@ pub mod to_client {
     pub const AGENT_CONNECTED_TOKENS: u16 = 115;
 }
 
+/// Mouse modes; a set of them is the sum.
+pub mod mouse_mode {
+    /// The client sends movements, and the guest has the pointer.
+    pub const SERVER: u16 = 1;
+    /// The client has the pointer and sends positions.
+    pub const CLIENT: u16 = 2;
+}
+
 /// Client to server message types.
 mod from_client {
     pub(super) const MIGRATE_CONNECTED: u16 = 102;

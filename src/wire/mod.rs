@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod common;
 pub mod header;
+pub mod inputs;
 pub mod link;
 pub mod main;
 pub mod marshaller;
@@ -86,6 +87,8 @@ impl<'a> Reader<'a> {
 impl ChannelKey {
     /// The type of the main channel, with which every session begins.
     pub const MAIN: u8 = 1;
+    /// The type of display channels.
+    pub const DISPLAY: u8 = 2;
 
     /// Whether this is the main channel.
     pub fn is_main(self) -> bool {

@@ -69,7 +69,7 @@ impl Server {
     /// Lets the device and the clients know that an agent is there.
     fn announce_agent(self: &Rc<Self>, host: CharDevice) {
         self.update_monitors_way();
-        self.update_agent_mouse();
+        self.update_mouse_mode();
         host.state(true);
         if self.attached_agent().is_none_or(|agent| agent.host() != Some(host)) {
             // It was taken away from inside.
@@ -101,7 +101,7 @@ impl Server {
         agent.reset();
         agent.rebind(None);
         host.state(false);
-        self.update_agent_mouse();
+        self.update_mouse_mode();
         for connection in self.main_connections() {
             self.send(&connection, to_client::AGENT_DISCONNECTED, &NO_ERROR);
         }
@@ -132,12 +132,7 @@ impl Server {
     /// Whether the agent may move the pointer.
     pub fn set_agent_mouse(self: &Rc<Self>, allowed: bool) {
         self.settings.borrow_mut().agent_mouse = allowed;
-        self.update_agent_mouse();
-    }
-
-    /// What [`Server::agent_points`] says may have changed.
-    fn update_agent_mouse(self: &Rc<Self>) {
-        crate::debug!("the agent moves the pointer: {}", self.agent_points());
+        self.update_mouse_mode();
     }
 }
 

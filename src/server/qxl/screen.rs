@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use std::os::fd::OwnedFd;
 
 /// Whether the pointer may be the client's, as one device sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClientMouse {
     /// Its answer.
     pub allowed: bool,
