@@ -8,6 +8,8 @@
 
 pub mod agent;
 pub mod common;
+pub mod cursor;
+pub mod display;
 pub mod header;
 pub mod inputs;
 pub mod link;
@@ -15,6 +17,7 @@ pub mod main;
 pub mod marshaller;
 pub mod smartcard;
 pub mod spicevmc;
+pub mod stream_device;
 
 use std::fmt;
 

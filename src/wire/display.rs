@@ -1,0 +1,251 @@
+//! Messages of the display channel (docs/protocol/stream.md).
+//!
+//! Only those that a stream needs.
+
+use bytes::BufMut;
+
+use super::common::Malformed;
+
+/// The channel's type.
+pub const CHANNEL: u8 = 2;
+
+/// Capabilities of both sides, by bit number.
+pub mod capability {
+    /// The client takes MONITORS_CONFIG.
+    pub const MONITORS_CONFIG: u32 = 1;
+    /// The client reports how a stream arrives.
+    pub const STREAM_REPORT: u32 = 4;
+    /// The client tells which of the codecs below it has.
+    pub const MULTI_CODEC: u32 = 8;
+    /// The client can say which codec it likes.
+    pub const PREF_VIDEO_CODEC_TYPE: u32 = 12;
+}
+
+/// The number of the codec that every client has.
+pub const MJPEG: u8 = 1;
+
+/// The other codecs: number, and the client's capability.
+pub const CODECS: [(u8, u32); 4] = [(2, 10), (3, 11), (4, 13), (5, 14)];
+
+/// Server to client message types.
+pub mod to_client {
+    /// The surface shows what it is meant to show.
+    pub const MARK: u16 = 102;
+    /// Palettes that were kept are worthless.
+    pub const INVAL_ALL_PALETTES: u16 = 108;
+    /// A stream begins.
+    pub const STREAM_CREATE: u16 = 122;
+    /// A frame of a stream.
+    pub const STREAM_DATA: u16 = 123;
+    /// A stream ends.
+    pub const STREAM_DESTROY: u16 = 125;
+    /// Fill an area with a colour.
+    pub const DRAW_FILL: u16 = 302;
+    /// A surface appears.
+    pub const SURFACE_CREATE: u16 = 314;
+    /// A surface vanishes.
+    pub const SURFACE_DESTROY: u16 = 315;
+    /// Which parts of which surface are on which monitor.
+    pub const MONITORS_CONFIG: u16 = 317;
+    /// Report how this stream arrives.
+    pub const STREAM_ACTIVATE_REPORT: u16 = 319;
+}
+
+/// Client to server message types.
+mod from_client {
+    pub(super) const INIT: u16 = 101;
+    pub(super) const STREAM_REPORT: u16 = 102;
+    pub(super) const PREFERRED_COMPRESSION: u16 = 103;
+    pub(super) const GL_DRAW_DONE: u16 = 104;
+    pub(super) const PREFERRED_VIDEO_CODEC_TYPE: u16 = 105;
+}
+
+/// What a client says on its display channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromClient {
+    /// The sizes of its caches.
+    Init,
+    /// How a stream arrives.
+    StreamReport,
+    /// How it likes images compressed.
+    PreferredCompression,
+    /// It has shown what a GL device drew.
+    GlDrawDone,
+    /// The codecs that it likes, best first.
+    PreferredCodecs,
+}
+
+/// Takes a message of the display channel itself.
+pub fn parse(kind: u16, body: &[u8]) -> Result<FromClient, Malformed> {
+    use from_client as c;
+    let (parsed, needs) = match kind {
+        c::INIT => (FromClient::Init, 14),
+        c::STREAM_REPORT => (FromClient::StreamReport, 32),
+        c::PREFERRED_COMPRESSION => (FromClient::PreferredCompression, 1),
+        c::GL_DRAW_DONE => (FromClient::GlDrawDone, 0),
+        c::PREFERRED_VIDEO_CODEC_TYPE => {
+            (FromClient::PreferredCodecs, 1 + body.first().map_or(0, |&count| count.into()))
+        }
+        _ => return Err(Malformed::Unknown(kind)),
+    };
+    if body.len() < needs { Err(Malformed::Short(kind)) } else { Ok(parsed) }
+}
+
+/// Surface formats.
+pub mod surface_format {
+    /// 32 bits for a pixel, of which 24 are used.
+    pub const XRGB_32: u32 = 32;
+}
+
+/// Flags of SURFACE_CREATE.
+pub mod surface_flag {
+    /// The surface that monitors show.
+    pub const PRIMARY: u32 = 1;
+    /// Nothing but one stream is drawn on it.
+    pub const STREAMING_MODE: u32 = 2;
+}
+
+/// SURFACE_CREATE: u32 id, width, height, format, flags.
+pub fn surface_create(id: u32, (width, height): (u32, u32), format: u32, flags: u32) -> Vec<u8> {
+    words(&[id, width, height, format, flags])
+}
+
+/// SURFACE_DESTROY: u32 id.
+pub fn surface_destroy(id: u32) -> Vec<u8> {
+    words(&[id])
+}
+
+/// MONITORS_CONFIG for one monitor that shows a whole surface: u16 count, u16 largest
+/// count, then u32 id, surface, width, height, x, y, flags.
+pub fn one_monitor(surface: u32, (width, height): (u32, u32)) -> Vec<u8> {
+    let mut body = Vec::with_capacity(32);
+    body.put_u16_le(1);
+    body.put_u16_le(1);
+    body.extend(words(&[0, surface, width, height, 0, 0, 0]));
+    body
+}
+
+/// DRAW_FILL of a whole surface in black.
+pub fn fill_black(surface: u32, size: (u32, u32)) -> Vec<u8> {
+    /// The brush paints over what is there.
+    const ROP_PUT: u16 = 8;
+    /// One colour everywhere.
+    const BRUSH_SOLID: u8 = 1;
+    let mut body = words(&[surface]);
+    body.extend(whole(size));
+    body.put_u8(CLIP_NONE);
+    body.put_u8(BRUSH_SOLID);
+    body.put_u32_le(0);
+    body.put_u16_le(ROP_PUT);
+    // No mask: u8 flags, i32 x and y, u32 where its picture would be.
+    body.put_u8(0);
+    body.extend([0; 12]);
+    body
+}
+
+/// The fields of STREAM_CREATE that differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCreate {
+    /// Where it is drawn.
+    pub surface: u32,
+    /// Its name, below [`STREAMS`].
+    pub id: u32,
+    /// The codec's number.
+    pub codec: u8,
+    /// In pixels, of the stream and of where it is drawn.
+    pub size: (u32, u32),
+}
+
+/// How many streams a channel may have; ids are below.
+pub const STREAMS: u32 = 50;
+
+impl StreamCreate {
+    /// The body: u32 surface, u32 id, u8 flags, u8 codec, u64 stamp, u32 width and height
+    /// of the stream, u32 width and height of its source, the area it covers, u8 clip.
+    pub fn encode(&self) -> Vec<u8> {
+        const TOP_DOWN: u8 = 1;
+        let (width, height) = self.size;
+        let mut body = words(&[self.surface, self.id]);
+        body.put_u8(TOP_DOWN);
+        body.put_u8(self.codec);
+        body.put_u64_le(0);
+        body.extend(words(&[width, height, width, height]));
+        body.extend(whole(self.size));
+        body.put_u8(CLIP_NONE);
+        body
+    }
+}
+
+/// STREAM_DESTROY: u32 id.
+pub fn stream_destroy(id: u32) -> Vec<u8> {
+    words(&[id])
+}
+
+/// What stands before a frame in STREAM_DATA: u32 id, u32 multimedia time, u32 length of
+/// the frame.
+pub fn stream_data(id: u32, time: u32, length: u32) -> Vec<u8> {
+    words(&[id, time, length])
+}
+
+/// STREAM_ACTIVATE_REPORT: u32 id, u32 a number for the report, u32 after how many
+/// frames and u32 after how many milliseconds a report is due.
+pub fn activate_report(id: u32, unique: u32, frames: u32, milliseconds: u32) -> Vec<u8> {
+    words(&[id, unique, frames, milliseconds])
+}
+
+/// All of it is drawn.
+const CLIP_NONE: u8 = 0;
+
+/// The rectangle of a whole surface: top, left, bottom, right.
+fn whole((width, height): (u32, u32)) -> Vec<u8> {
+    words(&[0, 0, height, width])
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_messages_need_their_bytes() {
+        for (kind, needs) in [(101, 14), (102, 32), (103, 1)] {
+            assert!(parse(kind, &vec![0; needs]).is_ok());
+            assert_eq!(parse(kind, &vec![0; needs - 1]), Err(Malformed::Short(kind)));
+        }
+        assert_eq!(parse(104, &[]), Ok(FromClient::GlDrawDone));
+        assert_eq!(parse(105, &[2, 1, 3]), Ok(FromClient::PreferredCodecs));
+        assert_eq!(parse(105, &[2, 1]), Err(Malformed::Short(105)));
+        assert_eq!(parse(105, &[]), Err(Malformed::Short(105)));
+        assert_eq!(parse(106, &[0; 99]), Err(Malformed::Unknown(106)));
+    }
+
+    // The bytes are what Debian's library sent.
+
+    #[test]
+    fn a_surface_and_its_monitor() {
+        let create = surface_create(0, (640, 480), surface_format::XRGB_32, 3);
+        assert_eq!(create, [0, 0, 0, 0, 0x80, 2, 0, 0, 0xe0, 1, 0, 0, 32, 0, 0, 0, 3, 0, 0, 0]);
+        let mut monitors = vec![1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0, 0xe0, 1, 0, 0];
+        monitors.resize(32, 0);
+        assert_eq!(one_monitor(0, (640, 480)), monitors);
+        let fill = [
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc8, 0, 0, 0, 0x40, 1, 0, 0, 0, 1, 0, 0, 0, 0, 8,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(fill_black(0, (320, 200)), fill);
+    }
+
+    #[test]
+    fn a_stream() {
+        let create = StreamCreate { surface: 0, id: 2, codec: 2, size: (320, 200) };
+        let bytes = [
+            0, 0, 0, 0, 2, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 1, 0, 0, 0xc8, 0, 0, 0,
+            0x40, 1, 0, 0, 0xc8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc8, 0, 0, 0, 0x40, 1, 0, 0, 0,
+        ];
+        assert_eq!(create.encode(), bytes);
+        assert_eq!(stream_data(1, 2, 3), [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]);
+    }
+}
