@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use spice_server::channel::compressor::Compressor;
 use spice_server::channel::decompressor::Decompressor;
 use spice_server::channel::framing::{BodyRule, Framer};
@@ -32,9 +33,14 @@ fn run(bytes: &[u8]) {
         let queue = crossing.as_mut().unwrap_or(&mut socket);
         let before = queue.len();
         match input.byte() % 8 {
-            0 | 1 => {
+            act @ (0 | 1) => {
                 let (kind, body) = message(&mut input);
-                queue.push(kind, &body);
+                if act == 0 {
+                    queue.push(kind, &body);
+                } else {
+                    let (head, shared) = body.split_at(usize::from(input.byte()).min(body.len()));
+                    queue.push_shared(kind, head, Bytes::copy_from_slice(shared));
+                }
                 expected.push((kind, body));
             }
             2..=4 => {

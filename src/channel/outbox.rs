@@ -4,12 +4,15 @@
 //! write needs one slice a chunk and a small message costs no allocation. A
 //! device's data is read straight into the chunk it leaves from: [`Outbox::lend`]
 //! gives the room out, [`Outbox::settle`] takes it back with the header filled in.
+//! What many clients get is not copied for each: [`Outbox::push_shared`].
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+
+use bytes::Bytes;
 
 use super::compressor::Compressor;
 use crate::wire::header::{self, Header, HeaderForm};
@@ -21,9 +24,17 @@ pub const SLICES: usize = 16;
 /// A run of bytes on its way out: `data[start..end]` is still to be sent.
 #[derive(Debug)]
 pub struct Chunk {
-    data: Box<[u8]>,
+    data: Data,
     start: usize,
     end: usize,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// This queue's own.
+    Own(Box<[u8]>),
+    /// The end of a message that other queues have too.
+    Shared(Bytes),
 }
 
 /// Room lent to a reader: the header's place is kept free in front of it.
@@ -55,16 +66,39 @@ pub struct Outbox {
 
 impl Chunk {
     fn new(size: usize) -> Self {
-        Self { data: vec![0; size].into_boxed_slice(), start: 0, end: 0 }
+        Self { data: Data::Own(vec![0; size].into_boxed_slice()), start: 0, end: 0 }
     }
 
-    fn room(&self) -> usize {
-        self.data.len() - self.end
+    fn shared(bytes: Bytes) -> Self {
+        Self { start: 0, end: bytes.len(), data: Data::Shared(bytes) }
+    }
+
+    /// Whether so many bytes can be written to it.
+    fn takes(&self, total: usize) -> bool {
+        matches!(&self.data, Data::Own(data) if data.len() - self.end >= total)
+    }
+
+    /// Where can be written; nowhere in what is shared.
+    fn own(&mut self) -> &mut [u8] {
+        match &mut self.data {
+            Data::Own(data) => data,
+            Data::Shared(_) => &mut [],
+        }
+    }
+
+    /// Whether nothing of it is shared, nor the end of its last message.
+    fn holds_whole_messages(&self, form: HeaderForm) -> bool {
+        let lengths = messages(form, self.pending()).map(|(head, body)| head.len() + body.len());
+        matches!(self.data, Data::Own(_)) && lengths.sum::<usize>() == self.pending().len()
     }
 
     /// The bytes still to be sent.
     pub fn pending(&self) -> &[u8] {
-        &self.data[self.start..self.end]
+        let data = match &self.data {
+            Data::Own(data) => &data[..],
+            Data::Shared(data) => &data[..],
+        };
+        &data[self.start..self.end]
     }
 }
 
@@ -72,7 +106,7 @@ impl Loan {
     /// Where the body goes: as many bytes as were asked for.
     pub fn body(&mut self) -> &mut [u8] {
         let at = self.chunk.end + self.form.bytes();
-        &mut self.chunk.data[at..at + self.body_max]
+        &mut self.chunk.own()[at..at + self.body_max]
     }
 }
 
@@ -129,6 +163,22 @@ impl Outbox {
         self.append(&bytes[..form.bytes()], body);
     }
 
+    /// Queues a message whose body goes on with `shared`, which is not copied. Such
+    /// messages are not compressed.
+    pub fn push_shared(&mut self, kind: u16, head: &[u8], shared: Bytes) {
+        self.serial += 1;
+        let mut bytes = [0; header::LONGEST];
+        let size = (head.len() + shared.len()) as u32;
+        self.form.write(&mut bytes, Header { kind, size }, self.serial);
+        let form = self.form;
+        self.append(&bytes[..form.bytes()], head);
+        if !shared.is_empty() {
+            self.len += shared.len();
+            let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
+            queue.push_back(Chunk::shared(shared));
+        }
+    }
+
     /// Queues bytes that are no message: the link result.
     pub fn push_raw(&mut self, bytes: &[u8]) {
         self.append(&[], bytes);
@@ -138,8 +188,9 @@ impl Outbox {
         let total = head.len() + body.len();
         let mut chunk = self.writable(total);
         for part in [head, body] {
-            chunk.data[chunk.end..chunk.end + part.len()].copy_from_slice(part);
-            chunk.end += part.len();
+            let end = chunk.end + part.len();
+            let start = std::mem::replace(&mut chunk.end, end);
+            chunk.own()[start..end].copy_from_slice(part);
         }
         let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
         queue.push_back(chunk);
@@ -175,13 +226,15 @@ impl Outbox {
         }
         if length > 0 {
             let header = Header { kind, size: length as u32 };
-            loan.form.write(&mut loan.chunk.data[loan.chunk.end..], header, loan.serial);
+            let at = loan.chunk.end;
+            loan.form.write(&mut loan.chunk.own()[at..], header, loan.serial);
             loan.chunk.end += loan.form.bytes() + length;
             self.len += loan.form.bytes() + length;
         } else {
             self.serial -= 1;
             for chunk in &mut self.behind {
-                move_up(self.form, &mut chunk.data[chunk.start..chunk.end]);
+                let (start, end) = (chunk.start, chunk.end);
+                move_up(self.form, chunk.own().get_mut(start..end).unwrap_or_default());
             }
         }
         if loan.chunk.pending().is_empty() {
@@ -196,13 +249,13 @@ impl Outbox {
     /// spare or a new one. It is taken out of the queue meanwhile.
     fn writable(&mut self, total: usize) -> Chunk {
         let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
-        if queue.back().is_some_and(|last| last.room() >= total)
+        if queue.back().is_some_and(|last| last.takes(total))
             && let Some(last) = queue.pop_back()
         {
             return last;
         }
         match self.spare.take() {
-            Some(spare) if spare.room() >= total => spare,
+            Some(spare) if spare.takes(total) => spare,
             _ => Chunk::new(self.chunk_size.max(total)),
         }
     }
@@ -247,15 +300,16 @@ impl Outbox {
     }
 
     /// Moves the next chunk of `raw` to the end of this queue, with its data
-    /// compressed. `raw` holds whole messages whose serials this queue's are. Returns
-    /// how many bytes that has saved.
+    /// compressed. The serials of the messages in `raw` are this queue's. Returns how
+    /// many bytes that has saved.
     pub fn press(&mut self, raw: &mut Self) -> usize {
         let Some(chunk) = raw.chunks.pop_front() else {
             return 0;
         };
         let before = chunk.pending().len();
         raw.len -= before;
-        let Some(compressor) = &mut self.compressor else {
+        let whole = chunk.holds_whole_messages(raw.form);
+        let Some(compressor) = self.compressor.as_mut().filter(|_| whole) else {
             self.push_chunk(chunk);
             return 0;
         };
@@ -298,7 +352,7 @@ impl Outbox {
     }
 
     fn keep(&mut self, mut chunk: Chunk) {
-        if chunk.data.len() <= self.chunk_size {
+        if matches!(&chunk.data, Data::Own(data) if data.len() <= self.chunk_size) {
             chunk.start = 0;
             chunk.end = 0;
             self.spare = Some(chunk);
@@ -306,7 +360,7 @@ impl Outbox {
     }
 }
 
-/// The messages in a run of bytes that holds whole ones: header and body.
+/// The messages in a run of bytes, up to one that is not whole: header and body.
 fn messages(form: HeaderForm, bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -318,7 +372,8 @@ fn messages(form: HeaderForm, bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8
     })
 }
 
-/// Takes one off the serials of the messages in `bytes`.
+/// Takes one off the serials of the messages in `bytes`, the last of which may go on
+/// elsewhere.
 fn move_up(form: HeaderForm, mut bytes: &mut [u8]) {
     while let Some(header) = form.parse(bytes) {
         form.rewrite_serial(bytes, |serial| serial - 1);
