@@ -1,6 +1,8 @@
 //! The messages of every channel: each is understood, refused, or the channel's own.
 
-use spice_server::wire::common::{Common, MIGRATE_FLUSH_MARK, Malformed, PONG, parse};
+use spice_server::wire::common::{
+    ACK, ACK_SYNC, Common, MIGRATE_FLUSH_MARK, Malformed, PONG, parse,
+};
 
 use super::{Body, Input};
 
@@ -30,7 +32,12 @@ fn run(bytes: &[u8]) {
         let time = u64::from_le_bytes(body[4..12].try_into().expect("eight bytes"));
         return assert_eq!(parsed, Ok(Common::Pong { id, time }));
     }
-    assert_eq!(parsed, Ok(Common::Ignored));
+    let expected = match kind {
+        ACK_SYNC => Common::AckSync(u32::from_le_bytes(body[..4].try_into().expect("four bytes"))),
+        ACK => Common::Ack,
+        _ => Common::Ignored,
+    };
+    assert_eq!(parsed, Ok(expected));
 }
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -1,9 +1,11 @@
 //! What all channels share, without I/O: cutting a byte stream into messages,
-//! gathering outgoing messages, compressing and decompressing data, and finding out whether a client still lives.
+//! gathering outgoing messages, counting acknowledgements, compressing and
+//! decompressing data, and finding out whether a client still lives.
 //!
 //! No socket, no thread, no clock: time is a parameter.
 #![forbid(unsafe_code)]
 
+pub mod acks;
 pub mod compressor;
 pub mod decompressor;
 pub mod ending;
@@ -11,3 +13,4 @@ pub mod framing;
 pub mod liveness;
 mod lz4_stream;
 pub mod outbox;
+pub mod pipe;

@@ -40,7 +40,8 @@ pub fn handle(message: &Message) -> Result<Request, Malformed> {
     if let Some(common) = common::parse(message.kind, &message.body) {
         return common.map(|common| match common {
             Common::Pong { id, time } => Request::Pong(id, time),
-            Common::Ignored => Request::Nothing,
+            // The channel counts no acknowledgements.
+            Common::AckSync(_) | Common::Ack | Common::Ignored => Request::Nothing,
         });
     }
     main::parse(message.kind, &message.body).map(|parsed| match parsed {

@@ -1,5 +1,7 @@
 //! Messages that every channel has (docs/protocol/channel.md, "Common messages").
 
+/// Server to client: SET_ACK, u32 generation and u32 window.
+pub const SET_ACK: u16 = 3;
 /// Server to client: PING.
 pub const PING: u16 = 4;
 /// Server to client: NOTIFY.
@@ -28,7 +30,11 @@ pub enum Common {
         /// The time stamp that the PING carried.
         time: u64,
     },
-    /// Nothing to do: acknowledgements on a channel without them, DISCONNECTING.
+    /// The client follows the SET_ACK of this generation.
+    AckSync(u32),
+    /// The client has got a window's worth of messages.
+    Ack,
+    /// Nothing to do: DISCONNECTING.
     Ignored,
 }
 
@@ -51,8 +57,8 @@ pub fn parse(kind: u16, body: &[u8]) -> Option<Result<Common, Malformed>> {
     let enough =
         |length: usize| if body.len() < length { Err(Malformed::Short(kind)) } else { Ok(()) };
     Some(match kind {
-        ACK_SYNC => enough(4).map(|()| Common::Ignored),
-        ACK => Ok(Common::Ignored),
+        ACK_SYNC => enough(4).map(|()| Common::AckSync(u32_at(body, 0))),
+        ACK => Ok(Common::Ack),
         PONG => enough(12).map(|()| Common::Pong { id: u32_at(body, 0), time: u64_at(body, 4) }),
         // Upstream aborts the process at a mark that nobody asked for; it is a
         // protocol error of this client and ends this connection only.
@@ -112,6 +118,13 @@ mod tests {
         assert_eq!(body.len(), 15);
         assert_eq!(parse(PONG, &body), Some(Ok(Common::Pong { id: 5, time: 0x1_0000_0002 })));
         assert_eq!(parse(PONG, &body[..11]), Some(Err(Malformed::Short(PONG))));
+    }
+
+    #[test]
+    fn acknowledgements_tell_their_generation() {
+        assert_eq!(parse(ACK_SYNC, &[1, 2, 0, 0]), Some(Ok(Common::AckSync(0x0201))));
+        assert_eq!(parse(ACK_SYNC, &[1, 2, 0]), Some(Err(Malformed::Short(ACK_SYNC))));
+        assert_eq!(parse(ACK, &[]), Some(Ok(Common::Ack)));
     }
 
     #[test]

@@ -86,15 +86,15 @@ pub struct DisplayInfo {
 impl Header {
     /// Takes a header apart.
     pub fn parse(bytes: [u8; HEADER]) -> Self {
-        let [_version, _padding, a, b, c, d, e, f] = bytes;
-        Self { kind: u16::from_le_bytes([a, b]), size: u32::from_le_bytes([c, d, e, f]) }
+        let all = u64::from_le_bytes(bytes);
+        // The low 16 bits are version and padding.
+        Self { kind: (all >> 16) as u16, size: (all >> 32) as u32 }
     }
 
     /// The bytes of a header.
     pub fn encode(self) -> [u8; HEADER] {
-        let [a, b] = self.kind.to_le_bytes();
-        let [c, d, e, f] = self.size.to_le_bytes();
-        [VERSION, 0, a, b, c, d, e, f]
+        let all = u64::from(self.size) << 32 | u64::from(self.kind) << 16 | u64::from(VERSION);
+        all.to_le_bytes()
     }
 }
 
