@@ -4,7 +4,10 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod cursor;
+pub mod display;
 pub mod inputs;
 pub mod main;
 pub mod smartcard;
 pub mod spicevmc;
+pub mod stream_device;

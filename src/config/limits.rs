@@ -112,6 +112,45 @@ pub const SMARTCARD_FROM_DEVICE: u32 = 128 * 1024;
 /// One read from a smartcard reader: more than a short command and its answer.
 pub const SMARTCARD_READ: usize = 1024;
 
+/// Largest message of a client on a display or cursor channel: upstream's receive
+/// buffer.
+pub const GRAPHICS_MESSAGE: u32 = 1024;
+
+/// Messages that a client of a display or cursor channel gets between two
+/// acknowledgements: upstream's number.
+pub const ACK_WINDOW: u32 = 20;
+
+/// Largest frame from a stream device: upstream's number.
+pub const STREAM_FRAME: usize = 32 * 1024 * 1024;
+
+/// Most bytes of capabilities from a stream device: upstream's number.
+pub const STREAM_CAPABILITIES: usize = 1024;
+
+/// Largest width and height of a stream device's pointer: upstream's number.
+pub const POINTER_SIDE: u16 = 1024;
+
+/// Longest address of a graphics device, with its NUL: upstream's number.
+pub const DEVICE_ADDRESS: usize = 256;
+
+/// Bytes of a surface: upstream has its size in a signed 32-bit integer.
+pub const SURFACE: u64 = i32::MAX as u64;
+
+/// How much of a stream device's message is read at once: memory grows with what has
+/// arrived, and a step of this size is little beside a frame.
+pub const STREAM_READ: usize = 64 * 1024;
+
+/// The same for what is thrown away after a fault: upstream's number.
+pub const STREAM_DISCARD: usize = 16 * 1024;
+
+/// How long a client may hold up a stream that others watch as well before it is cut:
+/// as long as upstream waits for a client of a graphics device.
+pub const STREAM_HELD_UP: Duration = Duration::from_secs(30);
+
+/// Bytes towards one client of a cursor channel above which newer pointers replace those
+/// that wait: many ordinary pointers fit, and a client that does not read costs no more
+/// than this and three pictures.
+pub const POINTERS_QUEUED: usize = 64 * 1024;
+
 /// A fresh block up to this size is sent at once instead of being gathered.
 pub const FRESH_BLOCK: usize = 16 * 1024;
 

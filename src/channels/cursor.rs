@@ -1,0 +1,193 @@
+//! Cursor channels: what their clients may send, and what each has to be told of the
+//! pointer (docs/protocol/stream.md).
+
+use bytes::Bytes;
+
+use crate::channel::framing::{BodyRule, Message};
+use crate::channel::pipe::{Outgoing, Pipe};
+use crate::config::limits;
+use crate::wire::common::{self, Common, Malformed};
+use crate::wire::cursor::{self, Point, Shape, to_client};
+
+/// How large a client's messages may be.
+pub fn rules(_kind: u16) -> BodyRule {
+    BodyRule::Whole(limits::GRAPHICS_MESSAGE)
+}
+
+/// What a client's message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Count: the client follows the SET_ACK of this generation.
+    Sync(u32),
+    /// Count: the client has got a window's worth of messages.
+    Ack,
+    /// Nothing.
+    Nothing,
+}
+
+/// Understands one message. There are none but those of all channels.
+pub fn handle(message: &Message) -> Result<Request, Malformed> {
+    let common = common::parse(message.kind, &message.body);
+    common.ok_or(Malformed::Unknown(message.kind))?.map(|common| match common {
+        Common::AckSync(generation) => Request::Sync(generation),
+        Common::Ack => Request::Ack,
+        Common::Pong { .. } | Common::Ignored => Request::Nothing,
+    })
+}
+
+/// The pointer, and the clients that are told of it.
+#[derive(Debug, Default)]
+pub struct Pointer {
+    place: Point,
+    picture: Option<(Shape, Bytes)>,
+    /// Each with its name, in the order in which they came.
+    clients: Vec<(u64, Pipe)>,
+}
+
+/// Nothing hides a stream device's pointer.
+const VISIBLE: bool = true;
+
+impl Pointer {
+    /// A client comes, and is told what there is.
+    pub fn join(&mut self, key: u64) {
+        let mut pipe = Pipe::new(limits::ACK_WINDOW);
+        let (shape, shared) = self.picture.clone().unzip();
+        pipe.push(Outgoing {
+            kind: to_client::INIT,
+            head: cursor::init(self.place, VISIBLE, shape),
+            shared: shared.unwrap_or_default(),
+        });
+        self.clients.push((key, pipe));
+    }
+
+    /// A client has gone.
+    pub fn leave(&mut self, key: u64) {
+        self.clients.retain(|(other, _)| *other != key);
+    }
+
+    /// The pointer looks like this from now on.
+    pub fn set(&mut self, shape: Shape, picture: &Bytes) {
+        self.picture = Some((shape, picture.clone()));
+        self.tell(&Outgoing {
+            kind: to_client::SET,
+            // The place is told by MOVE; here upstream has zeros.
+            head: cursor::set(Point::default(), VISIBLE, shape),
+            shared: picture.clone(),
+        });
+    }
+
+    /// The pointer is there from now on.
+    pub fn move_to(&mut self, place: Point) {
+        self.place = place;
+        self.tell(&Outgoing::small(to_client::MOVE, cursor::moved(place)));
+    }
+
+    /// What waits for a client and is of the same type is out of date.
+    fn tell(&mut self, message: &Outgoing) {
+        for (_, pipe) in &mut self.clients {
+            pipe.drop_waiting(&[message.kind]);
+            pipe.push(message.clone());
+        }
+    }
+
+    /// The next message for a client towards which `queued` bytes are on their way.
+    pub fn poll(&mut self, key: u64, queued: usize) -> Option<Outgoing> {
+        if queued >= limits::POINTERS_QUEUED {
+            return None;
+        }
+        self.pipe(key)?.poll()
+    }
+
+    /// The client follows this SET_ACK.
+    pub fn handle_sync(&mut self, key: u64, generation: u32) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.handle_sync(generation);
+        }
+    }
+
+    /// The client has got a window's worth.
+    pub fn handle_ack(&mut self, key: u64) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.handle_ack();
+        }
+    }
+
+    fn pipe(&mut self, key: u64) -> Option<&mut Pipe> {
+        self.clients.iter_mut().find(|(other, _)| *other == key).map(|(_, pipe)| pipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::common::SET_ACK;
+
+    const SHAPE: Shape = Shape { kind: 0, width: 2, height: 1, hot_x: 0, hot_y: 0 };
+
+    fn poll_all(pointer: &mut Pointer, key: u64) -> Vec<Outgoing> {
+        std::iter::from_fn(|| pointer.poll(key, 0)).collect()
+    }
+
+    fn kinds(messages: &[Outgoing]) -> Vec<u16> {
+        messages.iter().map(|message| message.kind).collect()
+    }
+
+    #[test]
+    fn who_comes_is_told_of_the_pointer_as_it_is() {
+        let mut pointer = Pointer::default();
+        pointer.join(1);
+        let first = poll_all(&mut pointer, 1);
+        assert_eq!(kinds(&first), [SET_ACK, 101]);
+        assert_eq!(first[1].head, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]);
+        pointer.set(SHAPE, &Bytes::from_static(b"12345678"));
+        pointer.move_to(Point { x: 3, y: 4 });
+        assert_eq!(kinds(&poll_all(&mut pointer, 1)), [103, 104]);
+        pointer.join(2);
+        let first = poll_all(&mut pointer, 2);
+        assert_eq!(kinds(&first), [SET_ACK, 101]);
+        assert_eq!(first[1].head[..4], [3, 0, 4, 0]);
+        assert_eq!(first[1].shared, &b"12345678"[..]);
+    }
+
+    #[test]
+    fn a_client_that_lags_gets_the_newest_only() {
+        let mut pointer = Pointer::default();
+        pointer.join(1);
+        for at in 0..1000 {
+            pointer.move_to(Point { x: at, y: 0 });
+            pointer.set(SHAPE, &Bytes::from(vec![at as u8; 8]));
+        }
+        assert!(pointer.poll(1, limits::POINTERS_QUEUED).is_none());
+        let messages = poll_all(&mut pointer, 1);
+        assert_eq!(kinds(&messages), [SET_ACK, 101, 104, 103]);
+        assert_eq!(messages[2].head, [0xe7, 3, 0, 0]);
+        assert_eq!(messages[3].shared[0], 0xe7);
+    }
+
+    #[test]
+    fn a_client_that_acknowledges_nothing_stops_only_itself() {
+        let mut pointer = Pointer::default();
+        pointer.join(1);
+        pointer.join(2);
+        pointer.handle_sync(2, 1);
+        let (mut first, mut second) = (0, 0);
+        for at in 0..1000 {
+            pointer.move_to(Point { x: at, y: 0 });
+            first += poll_all(&mut pointer, 1).len();
+            second += poll_all(&mut pointer, 2).len();
+            if at % 20 == 0 {
+                pointer.handle_ack(2);
+            }
+        }
+        assert_eq!(first, 41);
+        assert_eq!(second, 1002);
+    }
+
+    #[test]
+    fn only_messages_of_all_channels_are_understood() {
+        let handle = |kind| handle(&Message { kind, body: Bytes::from_static(&[1, 0, 0, 0]) });
+        assert_eq!(handle(1), Ok(Request::Sync(1)));
+        assert_eq!(handle(2), Ok(Request::Ack));
+        assert_eq!(handle(101), Err(Malformed::Unknown(101)));
+    }
+}

@@ -1,0 +1,61 @@
+//! Display channels: what their clients may send (docs/protocol/stream.md).
+
+use crate::channel::framing::{BodyRule, Message};
+use crate::config::limits;
+use crate::wire::common::{self, Common, Malformed};
+use crate::wire::display::{self, FromClient};
+
+/// How large a client's messages may be.
+pub fn rules(_kind: u16) -> BodyRule {
+    BodyRule::Whole(limits::GRAPHICS_MESSAGE)
+}
+
+/// What a client's message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Count: the client follows the SET_ACK of this generation.
+    Sync(u32),
+    /// Count: the client has got a window's worth of messages.
+    Ack,
+    /// The client has shown what a GL device drew.
+    GlDrawDone,
+    /// Nothing: reports and wishes that nothing here depends on.
+    Nothing,
+}
+
+/// Understands one message.
+pub fn handle(message: &Message) -> Result<Request, Malformed> {
+    if let Some(common) = common::parse(message.kind, &message.body) {
+        return common.map(|common| match common {
+            Common::AckSync(generation) => Request::Sync(generation),
+            Common::Ack => Request::Ack,
+            Common::Pong { .. } | Common::Ignored => Request::Nothing,
+        });
+    }
+    display::parse(message.kind, &message.body).map(|parsed| match parsed {
+        FromClient::GlDrawDone => Request::GlDrawDone,
+        FromClient::Init
+        | FromClient::StreamReport
+        | FromClient::PreferredCompression
+        | FromClient::PreferredCodecs => Request::Nothing,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn requests_come_out_of_messages() {
+        let handle =
+            |kind, body: &'static [u8]| handle(&Message { kind, body: Bytes::from_static(body) });
+        assert_eq!(handle(1, &[3, 0, 0, 0]), Ok(Request::Sync(3)));
+        assert_eq!(handle(2, &[]), Ok(Request::Ack));
+        assert_eq!(handle(101, &[0; 14]), Ok(Request::Nothing));
+        assert_eq!(handle(104, &[]), Ok(Request::GlDrawDone));
+        assert_eq!(handle(5, &[]), Err(Malformed::Unexpected(5)));
+        assert_eq!(handle(111, &[]), Err(Malformed::Unknown(111)));
+    }
+}
