@@ -22,6 +22,8 @@ pub struct Crossing {
     outbox: Mutex<Outbox>,
     /// Bytes queued by the main thread and not written to the socket yet.
     unsent: AtomicUsize,
+    /// From so many unsent bytes on the main thread may wait for fewer.
+    full_at: usize,
     /// The I/O thread has been asked to fetch the outbox.
     fetch_asked: AtomicBool,
 }
@@ -60,10 +62,12 @@ pub struct Taken {
 
 impl Crossing {
     /// Starts with an empty `outbox`; `unsent` bytes queued before moved to the I/O
-    /// thread together with the socket.
-    pub fn new(outbox: Outbox, unsent: usize) -> Self {
+    /// thread together with the socket. The main thread is told each time that fewer than
+    /// `full_at` are left.
+    pub fn new(outbox: Outbox, unsent: usize, full_at: usize) -> Self {
         Self {
             unsent: AtomicUsize::new(unsent),
+            full_at,
             outbox: Mutex::new(outbox),
             inbox: Mutex::default(),
             fetch_asked: AtomicBool::new(false),
@@ -126,11 +130,11 @@ impl Crossing {
         self.outbox.lock().drain_into(to);
     }
 
-    /// I/O thread: `count` bytes were written. True when a device that was not
-    /// read because of this queue may be read again.
+    /// I/O thread: `count` bytes were written. True when who waited for the queue to
+    /// shrink may go on.
     pub fn sent(&self, count: usize) -> bool {
         let before = self.unsent.fetch_sub(count, Ordering::Relaxed);
-        before >= limits::DEVICE_TO_CLIENT && before - count < limits::DEVICE_TO_CLIENT
+        before >= self.full_at && before - count < self.full_at
     }
 
     /// Bytes queued and not written yet.
@@ -153,7 +157,7 @@ mod tests {
     use crate::wire::header::HeaderForm;
 
     fn crossing() -> Crossing {
-        Crossing::new(Outbox::new(HeaderForm::Mini, 1024), 0)
+        Crossing::new(Outbox::new(HeaderForm::Mini, 1024), 0, limits::DEVICE_TO_CLIENT)
     }
 
     fn messages(count: usize, size: usize) -> VecDeque<Message> {

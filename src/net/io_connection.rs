@@ -170,7 +170,7 @@ mod tests {
         let form = HeaderForm::Mini;
         let mut outbox = Outbox::new(form, 1024);
         outbox.push_raw(&[0; 4]);
-        let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
+        let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len(), 1024));
         let framer = Framer::new(form, |_| BodyRule::Whole(0));
         let endpoint = Endpoint::new(stream, registration, framer, outbox);
         let mut connection = IoConnection::new(endpoint, Arc::clone(&crossing));

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::agent::ClientSide;
 use super::main_reactor::{MainReactor, MainRegistration};
 use super::served::Served;
@@ -126,8 +128,9 @@ impl Connection {
 
     /// Gives the connection its home on the I/O thread.
     pub(super) fn on_io_thread(parts: Parts, io: Rc<IoThread>) -> io::Result<Self> {
+        let full_at = parts.role.full_at();
         Self::new(parts, |id, stream, framer, outbox| {
-            let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len()));
+            let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len(), full_at));
             io.adopt(id, stream, framer, outbox, Arc::clone(&crossing));
             Ok(Home::Thread(ThreadHome {
                 io,
@@ -167,6 +170,34 @@ impl Connection {
         self.queue(|outbox| outbox.push(kind, body))
     }
 
+    /// Queues a message whose body goes on with what other clients get too, and sends it
+    /// at once, as far as the socket takes it. How much may be queued like this is the
+    /// caller's to bound.
+    pub(super) fn send_shared(&self, kind: u16, head: &[u8], shared: Bytes) -> io::Result<()> {
+        match &self.home {
+            Home::Main(home) => {
+                let mut endpoint = home.endpoint.borrow_mut();
+                let Some(endpoint) = endpoint.as_mut() else {
+                    return Ok(());
+                };
+                endpoint.outbox().push_shared(kind, head, shared);
+                if self.awaited.get() {
+                    endpoint.flush_later();
+                } else {
+                    endpoint.flush()?;
+                }
+            }
+            Home::Thread(home) => {
+                let ((), ask) =
+                    home.crossing.with_outbox(|outbox| outbox.push_shared(kind, head, shared));
+                if ask {
+                    home.io.fetch(self.id);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Sends what was queued before the connection had its home: the link result.
     pub(super) fn begin(&self) -> io::Result<()> {
         if let Home::Main(home) = &self.home
@@ -204,7 +235,7 @@ impl Connection {
     /// Whether the queue is too long to take more of what can wait. Whoever asks and
     /// is told so is called when it has shrunk.
     pub(super) fn is_full(&self) -> bool {
-        let full = self.queued() >= limits::DEVICE_TO_CLIENT;
+        let full = self.queued() >= self.role.full_at();
         if full {
             self.awaited.set(true);
         }
@@ -266,7 +297,7 @@ impl Connection {
             return Ok(false);
         };
         endpoint.flush()?;
-        let shrunk = endpoint.outbox().len() < limits::DEVICE_TO_CLIENT;
+        let shrunk = endpoint.outbox().len() < self.role.full_at();
         Ok(shrunk && self.awaited.replace(false))
     }
 
@@ -372,6 +403,16 @@ impl Connection {
             Home::Thread(home) => home.io.close(self.id),
         }
         true
+    }
+}
+
+impl Role {
+    /// From how many unsent bytes on the queue is too long.
+    fn full_at(&self) -> usize {
+        match self {
+            Self::Main(_) => limits::DEVICE_TO_CLIENT,
+            Self::Served(served) => served.full_at(),
+        }
     }
 }
 

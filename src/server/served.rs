@@ -11,6 +11,7 @@ use super::Server;
 use super::connection::Connection;
 use super::start::common_caps;
 use crate::channel::framing::{Message, Rules};
+use crate::config::limits;
 use crate::config::registry::Policy;
 use crate::link::Offer;
 use crate::stats::ChannelCounters;
@@ -30,6 +31,11 @@ pub(super) trait Served {
 
     /// How its connections are built.
     fn terms(&self) -> Terms;
+
+    /// From how many unsent bytes on [`Connection::is_full`].
+    fn full_at(&self) -> usize {
+        limits::DEVICE_TO_CLIENT
+    }
 
     /// Whether several clients may have it at a time, so that it is listed to each.
     fn is_shared(&self) -> bool;
