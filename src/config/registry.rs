@@ -36,7 +36,7 @@ const FIRST_FREE: u8 = 12;
 
 const WEBDAV_PORT: &str = "org.spice-space.webdav.0";
 /// A device with a protocol of its own, not a plain port.
-const STREAM_PORT: &str = "org.spice-space.stream.0";
+pub const STREAM_PORT: &str = "org.spice-space.stream.0";
 
 /// What a second client of a busy channel meets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Server;
 use crate::host::char_device::CharDevice;
+use crate::wire::stream_device::DisplayInfo;
 
 /// What the host can do with a char device that it has added.
 pub trait InService {
@@ -30,9 +31,27 @@ pub trait InService {
     /// The host's port was opened or closed, or something else happened to it.
     fn port_event(&self, event: u8);
 
+    /// A client is about to have a session: channels that are made late are made now, so
+    /// that it finds them in its list.
+    fn prepare_for_client(&self) {}
+
+    /// Which output of the guest's the device shows, if it does and has said so.
+    fn shown_output(&self) -> Option<ShownOutput> {
+        None
+    }
+
     /// The host takes the device away: its channels are withdrawn, and from the return
     /// on it is not called any more.
     fn remove(&self, server: &Rc<Server>);
+}
+
+/// An output of a graphics device of the guest's, and the display channel that shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownOutput {
+    /// The id of the display channel.
+    pub channel: u8,
+    /// What the guest says: its number for the stream, and the output.
+    pub info: DisplayInfo,
 }
 
 impl Server {

@@ -11,7 +11,7 @@ use super::qxl::{self, QxlHandle, StartError};
 use super::served::Served;
 use super::spicevmc::Device;
 use crate::chardev::Parameters;
-use crate::config::registry::Service;
+use crate::config::registry::{STREAM_PORT, Service};
 use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
@@ -54,6 +54,9 @@ impl Server {
             _ => (),
         }
         let port_name = host.port_name().filter(|_| subtype == b"port");
+        if port_name.as_deref() == Some(STREAM_PORT.as_bytes()) {
+            return Ok(Some(self.add_stream_device(host)));
+        }
         let service = self.registry.borrow().channel_for(&subtype, port_name.as_deref());
         let Some(service) = service else {
             let (subtype, name) =

@@ -26,6 +26,9 @@ pub mod settings;
 mod smartcard;
 pub mod spicevmc;
 mod start;
+mod stream_cursor;
+mod stream_device;
+mod stream_display;
 pub mod tickets;
 mod transfer_policy;
 

@@ -74,6 +74,9 @@ impl Server {
         if !self.settings.borrow().allow_multiple_clients {
             self.disconnect_clients("another client takes over");
         }
+        for device in self.devices.borrow().clone() {
+            device.prepare_for_client();
+        }
         let connection_id = self.new_session_id()?;
         let is_unix = linked.stream.is_unix();
         let state = MainState {

@@ -6,9 +6,6 @@ use bytes::BufMut;
 
 use super::common::Malformed;
 
-/// The channel's type.
-pub const CHANNEL: u8 = 2;
-
 /// Capabilities of both sides, by bit number.
 pub mod capability {
     /// The client takes MONITORS_CONFIG.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::chardev::Origin;
 use crate::config::limits;
 use crate::server::Server;
+use crate::server::char_device::ShownOutput;
 use crate::wire::agent::{
     self, DisplayInfo, MouseState, capability, graphics_device_info, kind, port,
 };
@@ -85,9 +86,10 @@ impl Server {
         agent.add_chunk(Origin::ServerNoToken, port::SERVER, &message);
     }
 
-    /// Where each display is in the guest, as far as the host told.
+    /// Where each display is in the guest, as far as the host told, or the guest itself.
     fn displays_in_guest(&self) -> Vec<DisplayInfo> {
-        let displays = self.displays.borrow().clone();
+        let (displays, devices) = (self.displays.borrow().clone(), self.devices.borrow().clone());
+        let streams = devices.iter().filter_map(|device| device.shown_output());
         displays
             .iter()
             .filter_map(|display| Some((display.id(), display.device_info()?)))
@@ -99,6 +101,12 @@ impl Server {
                     address: info.address.clone(),
                 })
             })
+            .chain(streams.map(|ShownOutput { channel, info }| DisplayInfo {
+                channel: channel.into(),
+                monitor: info.stream_id,
+                device_display: info.device_display_id,
+                address: info.address,
+            }))
             .collect()
     }
 }
