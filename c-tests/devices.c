@@ -4,73 +4,76 @@
 #include "host.h"
 #include "tap.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 /* ---- keyboard, mouse, tablet ---- */
+
+#define OWNER(sin, member) ((struct inputs *)((char *)(sin) - offsetof(struct inputs, member)))
+
+static void __attribute__((format(printf, 2, 3))) note(struct inputs *in, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(in->told + in->n_told, sizeof in->told - in->n_told, fmt, ap);
+    va_end(ap);
+    if (n > 0 && (size_t)n < sizeof in->told - in->n_told)
+        in->n_told += (size_t)n;
+    else
+        host_complain("the input devices are told too much");
+}
 
 static void push_scan(SpiceKbdInstance *sin, uint8_t frag)
 {
-    (void)sin;
-    (void)frag;
+    struct inputs *in = OWNER(sin, keyboard);
     host_assert_main_thread("push_scan_freg");
+    note(in, "%02x ", frag);
+    if (in->on_scan)
+        in->on_scan(in, frag);
 }
 
 static uint8_t get_leds(SpiceKbdInstance *sin)
 {
-    (void)sin;
     host_assert_main_thread("get_leds");
-    return 0;
+    return OWNER(sin, keyboard)->leds;
 }
 
 static void motion(SpiceMouseInstance *sin, int dx, int dy, int dz, uint32_t buttons)
 {
-    (void)sin;
-    (void)dx;
-    (void)dy;
-    (void)dz;
-    (void)buttons;
     host_assert_main_thread("motion");
+    note(OWNER(sin, mouse), "motion:%d,%d,%d,%x ", dx, dy, dz, buttons);
 }
 
 static void mouse_buttons(SpiceMouseInstance *sin, uint32_t buttons)
 {
-    (void)sin;
-    (void)buttons;
     host_assert_main_thread("buttons");
-}
-
-static struct inputs *of_tablet(SpiceTabletInstance *sin)
-{
-    return (struct inputs *)((char *)sin - offsetof(struct inputs, tablet));
+    note(OWNER(sin, mouse), "buttons:%x ", buttons);
 }
 
 static void set_logical_size(SpiceTabletInstance *sin, int width, int height)
 {
+    struct inputs *in = OWNER(sin, tablet);
     host_assert_main_thread("set_logical_size");
-    of_tablet(sin)->width = width;
-    of_tablet(sin)->height = height;
+    in->width = width;
+    in->height = height;
 }
 
 static void position(SpiceTabletInstance *sin, int x, int y, uint32_t buttons)
 {
-    (void)sin;
-    (void)x;
-    (void)y;
-    (void)buttons;
     host_assert_main_thread("position");
+    note(OWNER(sin, tablet), "at:%d,%d,%x ", x, y, buttons);
 }
 
 static void wheel(SpiceTabletInstance *sin, int dz, uint32_t buttons)
 {
-    (void)sin;
-    (void)dz;
-    (void)buttons;
     host_assert_main_thread("wheel");
+    note(OWNER(sin, tablet), "wheel:%d,%x ", dz, buttons);
 }
 
 static void tablet_buttons(SpiceTabletInstance *sin, uint32_t buttons)
 {
-    (void)sin;
-    (void)buttons;
     host_assert_main_thread("tablet buttons");
+    note(OWNER(sin, tablet), "pen:%x ", buttons);
 }
 
 static const SpiceKbdInterface keyboard = {

@@ -88,6 +88,14 @@ struct inputs {
     SpiceTabletInstance tablet;
     bool has_keyboard, has_mouse, has_tablet;
     int width, height; /**< last set_logical_size */
+    uint8_t leds;      /**< what get_leds answers */
+    /** What the devices were told, a word each, with a blank behind it: `1e` a byte of
+     *  a scan code; `motion:DX,DY,DZ,BUTTONS`, `buttons:B` the mouse; `at:X,Y,BUTTONS`,
+     *  `wheel:DZ,BUTTONS`, `pen:BUTTONS` the tablet. */
+    char told[16384];
+    size_t n_told;
+    /** Called inside push_scan_freg, after the byte was noted. */
+    void (*on_scan)(struct inputs *in, uint8_t byte);
 };
 
 void inputs_prepare(struct inputs *in);

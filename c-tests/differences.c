@@ -22,6 +22,8 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_ANNOUNCED_MEMORY] = "0.15.1 takes memory for whatever is announced",
     [DIFF_COMPRESSED_TOKENS] = "0.15.1 takes no token for them, so that nothing bounds how many "
                                "wait for a slow device",
+    [DIFF_LOCK_PREFIX] = "0.15.1 takes Ctrl+Break and Pause for scroll and num lock",
+    [DIFF_DISPLAY_COUNT] = "0.15.1 looks only when a picture comes or goes",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
 };
 
@@ -55,6 +57,14 @@ static const struct {
     { "bombs", "block_that_comes_to_nothing", "takes it for nothing" },
     { "bombs", "messages_of_any_announced_length",
       "takes memory for whatever is announced and waits for it" },
+    { "inputs", "flush_mark_ends_the_channel", "ends the process" },
+    { "inputs", "half_a_code_is_ended", "lets the guest wait for its end" },
+    { "inputs", "removed_with_keys_held", "keeps the keyboard for ever" },
+    { "inputs", "removed_inside_a_call", "the same" },
+    { "inputs", "functions_may_be_missing", "calls them" },
+    { "pointer", "pictures_of_another_thread", "decides on the worker's thread" },
+    { "pointer", "the_last_display_goes", "does not look when a display goes" },
+    { "pointer", "devices_go_while_they_move", "keeps the mouse for ever" },
     { "port", "port_without_name", "compares a null pointer" },
     { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
 };

@@ -41,6 +41,10 @@ enum difference {
     DIFF_COMPRESSED_TOKENS,
     /** Memory for a message grows with what has arrived of it. */
     DIFF_ANNOUNCED_MEMORY,
+    /** A lock key's number behind a prefix is another key. */
+    DIFF_LOCK_PREFIX,
+    /** How many displays there are counts when one comes or goes. */
+    DIFF_DISPLAY_COUNT,
     DIFF_COUNT
 };
 

@@ -108,6 +108,28 @@ enum {
     C_MAIN_QUALITY = 112,
 };
 
+/* Inputs. */
+enum {
+    S_INPUTS_INIT = 101,
+    S_INPUTS_LOCKS = 102,
+    S_INPUTS_MOTION_ACK = 111,
+    C_INPUTS_KEY_DOWN = 101,
+    C_INPUTS_KEY_UP = 102,
+    C_INPUTS_LOCKS = 103,
+    C_INPUTS_SCANCODES = 104,
+    C_INPUTS_MOTION = 111,
+    C_INPUTS_POSITION = 112,
+    C_INPUTS_PRESS = 113,
+    C_INPUTS_RELEASE = 114,
+};
+
+/* Their bits of a lock mask. */
+enum {
+    LOCK_SCROLL = 1,
+    LOCK_NUM = 2,
+    LOCK_CAPS = 4,
+};
+
 /* Port, usbredir, webdav. */
 enum {
     VMC_DATA = 101,

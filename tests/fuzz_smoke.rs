@@ -28,6 +28,11 @@ fn framing() {
 }
 
 #[test]
+fn inputs_messages() {
+    smoke("inputs_messages");
+}
+
+#[test]
 fn link() {
     smoke("link");
 }

@@ -7,6 +7,7 @@
 pub(crate) mod common_messages;
 pub(crate) mod framing;
 mod input;
+pub(crate) mod inputs_messages;
 pub(crate) mod link;
 pub(crate) mod lz4;
 pub(crate) mod main_messages;
@@ -30,6 +31,7 @@ pub(crate) struct Body {
 pub(crate) const ALL: &[Body] = &[
     common_messages::BODY,
     framing::BODY,
+    inputs_messages::BODY,
     link::BODY,
     lz4::BODY,
     main_messages::BODY,

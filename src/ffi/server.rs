@@ -334,7 +334,7 @@ pub unsafe extern "C" fn spice_server_set_uuid(server: *mut Server, uuid: *const
 /// Whether the mouse is in server mode, that is, relative.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-inputs.c
+/// Shown by: c-tests/test-pointer.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.

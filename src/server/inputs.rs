@@ -102,11 +102,7 @@ impl Served for Channel {
         };
         match inputs::handle(&message) {
             Ok(None) => {}
-            Ok(Some(FromClient::KeyDown(code))) => {
-                server.note_key_down(code);
-                server.type_in(keyboard::bytes_of(code));
-            }
-            Ok(Some(FromClient::KeyUp(code))) => server.type_in(keyboard::bytes_of(code)),
+            Ok(Some(FromClient::Key(code))) => server.type_in(keyboard::bytes_of(code)),
             Ok(Some(FromClient::Scancodes(bytes))) => server.type_in(bytes.iter().copied()),
             Ok(Some(FromClient::Locks(locks))) => server.match_locks(locks),
             Ok(Some(FromClient::Pointer(event))) => {
@@ -200,12 +196,6 @@ impl Server {
         let locks = self.input.keys.borrow().locks().to_le_bytes();
         for connection in self.connections_of(wire::CHANNEL) {
             self.send(&connection, to_client::KEY_MODIFIERS, &locks);
-        }
-    }
-
-    fn note_key_down(&self, code: u32) {
-        if self.input.keyboard.get().is_some() {
-            self.input.keys.borrow_mut().handle_key_down(code, Instant::now());
         }
     }
 

@@ -201,6 +201,7 @@ impl Server {
 
     fn cancel_deadline(&self, due: Due) {
         self.deadlines.borrow_mut().cancel(due);
+        self.arm_timer();
     }
 
     fn arm_timer(&self) {

@@ -126,6 +126,17 @@ impl Server {
         (0..=u8::MAX).find(|&id| self.channel_of(ChannelKey { kind, id }).is_none())
     }
 
+    /// Whether this client has the channel by another connection too. That one may have
+    /// ended already, and the main loop comes to it only after the newcomer.
+    pub(super) fn is_linked_twice(self: &Rc<Self>, newcomer: &Connection) -> bool {
+        let mut others = self.connections_of(newcomer.channel);
+        others.retain(|other| other.session == newcomer.session && other.id != newcomer.id);
+        others.iter().any(|other| {
+            self.handle_ready(other.id, true, false);
+            !other.is_closed()
+        })
+    }
+
     /// The connections that are linked to a channel.
     pub(super) fn connections_of(&self, channel: ChannelKey) -> Vec<Rc<Connection>> {
         let connections = self.connections.borrow();

@@ -107,7 +107,8 @@ impl Server {
         };
         let role = Role::Served(Rc::clone(&served));
         let connection = self.establish(id, connection_id, linked, role)?;
-        if served.make_way(self, &connection.peer) && !connection.is_closed() {
+        let twice = served.is_shared() && self.is_linked_twice(&connection);
+        if !twice && served.make_way(self, &connection.peer) && !connection.is_closed() {
             served.attach(&connection);
             self.after_establishing(&connection);
         } else {

@@ -53,10 +53,9 @@ pub mod button {
 /// What a client says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromClient<'a> {
-    /// A key went down: up to four bytes of a scan code, the lowest first.
-    KeyDown(u32),
-    /// A key went up, in the same form.
-    KeyUp(u32),
+    /// A key went down or up, which the code itself says: up to four bytes, the lowest
+    /// first.
+    Key(u32),
     /// Any number of scan code bytes, at least one.
     Scancodes(&'a [u8]),
     /// The client's locks.
@@ -115,8 +114,7 @@ fn parse_known(kind: u16, body: &[u8]) -> Result<Option<FromClient<'_>>, Truncat
     use from_client as c;
     let mut fields = Reader::new(body);
     Ok(Some(match kind {
-        c::KEY_DOWN => FromClient::KeyDown(fields.u32()?),
-        c::KEY_UP => FromClient::KeyUp(fields.u32()?),
+        c::KEY_DOWN | c::KEY_UP => FromClient::Key(fields.u32()?),
         c::KEY_MODIFIERS => FromClient::Locks(fields.u16()?),
         c::KEY_SCANCODE if body.is_empty() => return Err(Truncated),
         c::KEY_SCANCODE => FromClient::Scancodes(body),
@@ -149,8 +147,8 @@ mod tests {
 
     #[test]
     fn fields_come_out_in_order() {
-        assert_eq!(parse(101, &[0xe0, 0x4b, 0, 0]), Ok(FromClient::KeyDown(0x4be0)));
-        assert_eq!(parse(102, &[0x9e, 0, 0, 0]), Ok(FromClient::KeyUp(0x9e)));
+        assert_eq!(parse(101, &[0xe0, 0x4b, 0, 0]), Ok(FromClient::Key(0x4be0)));
+        assert_eq!(parse(102, &[0x9e, 0, 0, 0]), Ok(FromClient::Key(0x9e)));
         assert_eq!(parse(103, &[6, 0]), Ok(FromClient::Locks(6)));
         assert_eq!(parse(104, &[1, 2]), Ok(FromClient::Scancodes(&[1, 2])));
         let motion = PointerEvent::Motion { dx: -1, dy: 2, buttons: 0x0102 };

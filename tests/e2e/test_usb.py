@@ -160,8 +160,7 @@ def two_discs_at_once(bench):
 @check
 def tablet_gives_client_mouse_mode(bench):
     """With an absolute pointing device that the guest listens to, and one display,
-    the client may place the pointer; spice-gtk asks for that at once. A server that
-    announces no display keeps the pointer to itself."""
+    the client may place the pointer; spice-gtk asks for that at once."""
     vm = bench.vm
     client = bench.client()
     client.open(port=vm.port, connect=["port"])
@@ -170,12 +169,6 @@ def tablet_gives_client_mouse_mode(bench):
     vm.guest.sh("for m in usbhid hid_generic evdev; do load $m || exit 1; done; "
                 "wait_until 10 test -e /dev/input/event0; "
                 "for e in /dev/input/event*; do sleep 60 <$e & done", 30)
-    if bench.library.name == "ours" and "display:0" not in client.channels():
-        client.command("request_mouse_mode", mode=MOUSE_CLIENT)
-        vm.guest.sh("usleep 500000")
-        assert [e["value"] for e in client.seen("main", property="mouse-mode")] == [MOUSE_SERVER]
-        assert vm.qmp.command("query-spice")["mouse-mode"] == "server"
-        return
     client.wait("main", property="mouse-mode", value=MOUSE_CLIENT)
     wait_until(lambda: vm.qmp.command("query-spice")["mouse-mode"] == "client", 10,
                "mouse mode client in query-spice")

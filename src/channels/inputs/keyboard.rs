@@ -54,14 +54,6 @@ const FILLER: u8 = 0x2a | UP;
 const LOCK_KEYS: [(u8, u8); 3] = [(0x46, lock::SCROLL), (0x45, lock::NUM), (0x3a, lock::CAPS)];
 
 impl Keyboard {
-    /// A client says that a key went down; the bytes of its code follow one by one. A
-    /// lock key that repeats itself puts off the telling.
-    pub fn handle_key_down(&mut self, code: u32, now: Instant) {
-        if LOCK_KEYS.iter().any(|&(key, _)| u32::from(key) == code) {
-            self.tell_later(now);
-        }
-    }
-
     /// A byte of a client's is on its way to the device.
     pub fn handle_byte(&mut self, byte: u8, now: Instant) {
         if self.prefix.is_none() && !self.in_pause {
@@ -279,19 +271,15 @@ mod tests {
     }
 
     #[test]
-    fn a_repeating_lock_key_puts_the_telling_off() {
+    fn the_telling_is_due_once() {
         let now = Instant::now();
-        let later = now + Duration::from_secs(1);
         let mut keyboard = Keyboard::default();
-        keyboard.handle_key_down(0x3a, now);
-        keyboard.handle_byte(0x3a, now);
-        keyboard.handle_key_down(0x3a, later);
-        keyboard.handle_byte(0x3a, later);
-        assert_eq!(keyboard.deadline(), Some(later + TELL_AFTER));
-        assert!(!keyboard.handle_timeout(now + TELL_AFTER));
-        assert!(keyboard.handle_timeout(later + TELL_AFTER));
+        keyboard.handle_byte(0x1e, now);
         assert_eq!(keyboard.deadline(), None);
-        keyboard.handle_key_down(0x1e, later);
+        keyboard.handle_byte(0x3a, now);
+        assert!(!keyboard.handle_timeout(now + TELL_AFTER / 2));
+        assert!(keyboard.handle_timeout(now + TELL_AFTER));
+        assert!(!keyboard.handle_timeout(now + TELL_AFTER));
         assert_eq!(keyboard.deadline(), None);
     }
 
