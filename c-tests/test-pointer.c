@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The pointer: mouse, tablet, and who has it. */
 #define _GNU_SOURCE
+#include "chardev.h"
 #include "devices.h"
 #include "differences.h"
 #include "rig.h"
@@ -24,12 +25,16 @@ static void link_inputs(struct desk *d, struct client *c, uint32_t session)
     message_free(&m);
 }
 
-/** The next message but NOTIFY. */
+/** The next message about something else than the keyboard's safety and the agent. */
 static void next_on_main(struct client *c, struct message *m)
 {
-    do
+    for (;;) {
         EXPECT(client_next(c, m));
-    while (m->type == S_NOTIFY && (message_free(m), true));
+        if (m->type != S_NOTIFY && m->type != S_MAIN_AGENT_CONNECTED_TOKENS &&
+            m->type != S_MAIN_AGENT_DISCONNECTED)
+            return;
+        message_free(m);
+    }
 }
 
 static void expect_mode(struct client *c, int supported, int current)
@@ -501,7 +506,133 @@ static void the_last_display_goes(void)
     desk_close(&d);
 }
 
-/* The mouse goes and comes while the tablet is at work, and the other way round. */
+/* ---- the agent ---- */
+
+enum { MOUSE_STATE_SIZE = 8 + 20 + 13 };
+
+/** The agent was told this place and these buttons. */
+static void expect_agent_told(struct chardev *agent, uint32_t x, uint32_t y, uint32_t buttons)
+{
+    uint8_t want[MOUSE_STATE_SIZE], *p = want;
+    p = put32(put32(p, 2), 20 + 13);                       /* from the server */
+    p = put32(put64(put32(put32(p, 1), 1), 0), 13);        /* protocol, MOUSE_STATE, opaque */
+    put8(put32(put32(put32(p, x), y), buttons), 0);        /* display 0 */
+    EXPECT(chardev_wait_input(agent, MOUSE_STATE_SIZE));
+    EXPECT_MSG(agent->in_len == MOUSE_STATE_SIZE && !memcmp(agent->in, want, sizeof want),
+               "told %u,%u,%x in %llu bytes, expected %u,%u,%x", get32(agent->in + 28),
+               get32(agent->in + 32), get32(agent->in + 36), (unsigned long long)agent->in_len, x, y,
+               buttons);
+    agent->in_len = 0;
+}
+
+static void agent_add(struct chardev *agent, struct desk *d)
+{
+    chardev_prepare(agent, "vdagent", NULL);
+    agent->keep_input = true;
+    EXPECT_EQ(chardev_add(agent, d->r.server), 0);
+}
+
+static void positions_are_for_the_agent(void)
+{
+    struct desk d;
+    struct chardev agent;
+    desk_open(&d);
+    agent_add(&agent, &d);
+    client_mode(&d);
+    send_position(&d.c, 5, 6, 0);
+    expect_agent_told(&agent, 5, 6, 0);
+    send_button(&d.c, C_INPUTS_PRESS, 1, 1);
+    expect_agent_told(&agent, 5, 6, 2);
+    send_button(&d.c, C_INPUTS_PRESS, 3, 1 | 4);
+    expect_agent_told(&agent, 5, 6, 2 | 8);
+    send_button(&d.c, C_INPUTS_PRESS, 4, 1);
+    expect_agent_told(&agent, 5, 6, 2 | 0x10);
+    send_button(&d.c, C_INPUTS_PRESS, 5, 0x10);
+    expect_agent_told(&agent, 5, 6, 0x20);
+    send_button(&d.c, C_INPUTS_RELEASE, 5, 0x62);
+    expect_agent_told(&agent, 5, 6, 4 | 0x40 | 0x80);
+    send_motion(&d.c, 1, 1, 0);
+    expect_only(&d, "");
+    /* it may not: then the tablet, as before */
+    EXPECT_EQ(spice_server_set_agent_mouse(d.r.server, 0), 0);
+    send_position(&d.c, 7, 8, 1);
+    expect_only(&d, "at:7,8,1 ");
+    EXPECT_EQ(spice_server_set_agent_mouse(d.r.server, 1), 0);
+    send_position(&d.c, 9, 10, 1);
+    expect_agent_told(&agent, 9, 10, 2);
+    chardev_remove(&agent);
+    send_position(&d.c, 11, 12, 0);
+    expect_only(&d, "at:11,12,0 ");
+    EXPECT_EQ(spice_server_is_server_mouse(d.r.server), 0);
+    desk_close(&d);
+}
+
+static void an_agent_is_enough(void)
+{
+    struct desk d;
+    struct qxl second;
+    struct chardev agent;
+    desk_open(&d);
+    EXPECT_EQ(spice_server_remove_interface(&d.in.tablet.base), 0);
+    d.in.has_tablet = false;
+    expect_mode(&d.main, 1, 1);
+    for (int i = 0; i < 2; i++) {
+        agent_add(&agent, &d);
+        expect_mode(&d.main, 3, 1);
+        client_mode(&d);
+        EXPECT_EQ(spice_server_set_agent_mouse(d.r.server, 0), 0);
+        expect_mode(&d.main, 1, 1);
+        EXPECT_EQ(spice_server_is_server_mouse(d.r.server), 1);
+        EXPECT_EQ(spice_server_set_agent_mouse(d.r.server, 1), 0);
+        expect_mode(&d.main, 3, 1);
+        client_mode(&d);
+        chardev_remove(&agent);
+        expect_mode(&d.main, 1, 1);
+    }
+    /* it knows where each display is */
+    agent_add(&agent, &d);
+    expect_mode(&d.main, 3, 1);
+    client_mode(&d);
+    qxl_prepare(&second, 1);
+    qxl_add(&second, d.r.server);
+    qxl_create_primary(&second, 64, 48);
+    expect_no_mode(&d.main);
+    EXPECT_EQ(spice_server_is_server_mouse(d.r.server), 0);
+    qxl_remove(&second);
+    chardev_remove(&agent);
+    desk_close(&d);
+}
+
+/* An agent that is busy gets the newest place when it has time. */
+static void places_of_a_busy_agent(void)
+{
+    struct desk d;
+    struct chardev agent;
+    struct message m;
+    desk_open(&d);
+    chardev_prepare(&agent, "vdagent", NULL);
+    agent.keep_input = true;
+    agent.accept = 0;
+    EXPECT_EQ(chardev_add(&agent, d.r.server), 0);
+    client_mode(&d);
+    for (uint32_t i = 1; i <= 40; i++)
+        send_position(&d.c, i, i, 0);
+    for (int i = 0; i < 10; i++) {
+        client_expect(&d.c, S_INPUTS_MOTION_ACK, &m);
+        message_free(&m);
+    }
+    chardev_accept(&agent, MOUSE_STATE_SIZE);
+    expect_agent_told(&agent, 1, 1, 0);
+    chardev_accept(&agent, 1 << 20);
+    expect_agent_told(&agent, 40, 40, 0);
+    expect_only(&d, "");
+    EXPECT_EQ(agent.in_len, 0);
+    chardev_remove(&agent);
+    desk_close(&d);
+}
+
+/* ---- the mouse goes ---- */
+
 static void devices_go_while_they_move(void)
 {
     struct desk d;
@@ -536,6 +667,9 @@ static const struct tap_case cases[] = {
     TAP_CASE(a_scanout_says_yes),
     TAP_CASE(a_second_display_is_one_too_many),
     TAP_CASE(the_last_display_goes),
+    TAP_CASE(positions_are_for_the_agent),
+    TAP_CASE(an_agent_is_enough),
+    TAP_CASE(places_of_a_busy_agent),
     TAP_CASE(devices_go_while_they_move),
 };
 
