@@ -64,14 +64,15 @@ static void start(struct client *c, int32_t tokens)
     EXPECT(client_send(c, C_MAIN_AGENT_START, body, 4));
 }
 
-/** The next message but for tokens, which the client never runs out of here. */
+/** The next message but for tokens, which the client never runs out of here, and the
+ *  mouse mode, which follows the displays. */
 static void expect(struct client *c, uint16_t type, struct message *m)
 {
     for (;;) {
         EXPECT_MSG(client_next(c, m), "no message, expected type %d", type);
         if (m->type == type)
             return;
-        EXPECT_MSG(m->type == S_MAIN_AGENT_TOKEN, "message %d, expected %d", m->type, type);
+        EXPECT_MSG(m->type == S_MAIN_AGENT_TOKEN || m->type == S_MAIN_MOUSE_MODE, "message %d, expected %d", m->type, type);
         message_free(m);
     }
 }
