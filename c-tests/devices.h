@@ -46,6 +46,10 @@ struct qxl {
     int flushes;          /**< flush_resources calls */
     int area_updates;     /**< update_area_complete calls */
     int capabilities;     /**< set_client_capabilities calls */
+    bool takes_monitors;  /**< client_monitors_config says so */
+    int monitors_configs; /**< how often it got monitors */
+    uint8_t monitors[8192];
+    size_t monitors_size; /**< of the last VDAgentMonitorsConfig */
     uint64_t cookies[QXL_COOKIES];
     int n_cookies;
     bool removed;         /**< callbacks are violations from now on */

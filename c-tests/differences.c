@@ -25,6 +25,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_LOCK_PREFIX] = "0.15.1 takes Ctrl+Break and Pause for scroll and num lock",
     [DIFF_DISPLAY_COUNT] = "0.15.1 looks only when a picture comes or goes",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
+    [DIFF_REMOVE_DETACHED] = "what was added can be removed; 0.15.1 has forgotten it",
 };
 
 /* What must not run on the reference, because it ends the process there, or
@@ -77,6 +78,11 @@ static const struct {
     { "smartcard", "removal_ends_the_channel", "leaves its client with a device that is gone" },
     { "smartcard", "reader_comes_again", "the same, and ends the process at the next reader" },
     { "smartcard", "second_reader_is_refused", "ends the process" },
+    { "agent", "empty_chunks", "reads nothing for ever" },
+    { "agent", "read_fails", "counts a failed read backwards" },
+    { "agent", "token_before_start", "ends the process" },
+    { "agent", "capabilities_in_pieces", "changes bytes of pieces that are no announcement" },
+    { "agent", "starts_in_the_middle", "gives the client the rest of the message" },
     { "port", "port_without_name", "compares a null pointer" },
     { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
 };

@@ -45,6 +45,8 @@ enum difference {
     DIFF_LOCK_PREFIX,
     /** How many displays there are counts when one comes or goes. */
     DIFF_DISPLAY_COUNT,
+    /** remove_interface of an agent that was detached for what it said. */
+    DIFF_REMOVE_DETACHED,
     DIFF_COUNT
 };
 

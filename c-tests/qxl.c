@@ -203,9 +203,17 @@ static int client_monitors_config(QXLInstance *sin, VDAgentMonitorsConfig *confi
 {
     host_assert_main_thread("client_monitors_config");
     struct qxl *q = enter(sin, "client_monitors_config");
-    (void)config;
+    int takes = q->takes_monitors;
+    if (takes && config) {
+        size_t each = sizeof(VDAgentMonConfig) +
+                      (config->flags & VD_AGENT_CONFIG_MONITORS_FLAG_PHYSICAL_SIZE ? 4 : 0);
+        size_t size = sizeof *config + config->num_of_monitors * each;
+        q->monitors_size = size < sizeof q->monitors ? size : sizeof q->monitors;
+        memcpy(q->monitors, config, q->monitors_size);
+        q->monitors_configs++;
+    }
     leave(q);
-    return 0;
+    return takes;
 }
 
 static const QXLInterface interface = {

@@ -14,6 +14,7 @@ pub use memory::*;
 pub use scanout::*;
 pub use surfaces::*;
 
+use super::handles;
 use crate::guard::guard;
 use crate::host::abi::QXLInstance;
 use crate::server::qxl::{self, DeviceInfo, QxlHandle, limits};
@@ -108,10 +109,11 @@ pub unsafe extern "C" fn spice_qxl_set_max_monitors(
     }
 }
 
-/// Says where a device sits in the guest and which displays it drives.
+/// Says where a device sits in the guest and which displays it drives. The guest's agent
+/// is told, if it wants to know.
 ///
-/// Compat: partial: stored, but not passed on to the agent yet
-/// Shown by: c-tests/test-qxl.c
+/// Compat: works
+/// Shown by: c-tests/test-qxl.c, c-tests/test-agent.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`; `device_address` is NULL or a
@@ -143,6 +145,9 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(
                 first_display: device_display_id_start,
                 displays: device_display_id_count,
             });
+            for server in handles::all_servers() {
+                server.handle_device_info(qxl);
+            }
         });
     }
 }

@@ -7,6 +7,7 @@ use crate::chardev::Origin;
 use crate::config::limits;
 use crate::server::Server;
 use crate::server::char_device::ShownOutput;
+use crate::server::qxl::QxlHandle;
 use crate::wire::agent::{
     self, DisplayInfo, MouseState, capability, graphics_device_info, kind, port,
 };
@@ -57,6 +58,14 @@ impl Server {
             agent.add_chunk(Origin::Server, port::SERVER, &message);
         } else {
             agent.kind().own.graphics.set(true);
+        }
+    }
+
+    /// The host has told where a graphics device is.
+    pub fn handle_device_info(self: &Rc<Self>, device: &QxlHandle) {
+        let ours = self.displays.borrow().iter().any(|display| std::ptr::eq(&**display, device));
+        if ours {
+            self.send_graphics_device_info();
         }
     }
 
