@@ -7,8 +7,10 @@ import struct
 from lib.bench import check
 from lib.devices import MACHINE, SERIAL_BUS, SPICE_TCP, VDAGENT
 from lib.raw_agent import (ANNOUNCE_CAPABILITIES, CAP_BY_DEMAND, CAP_MONITORS_CONFIG,
-                           CAP_SELECTION, CLIENT_DISCONNECTED, CLIPBOARD_GRAB, FROM_SERVER,
-                           MONITORS_CONFIG, MOUSE_STATE, TEXT, ByHand)
+                           CAP_SELECTION, CLIENT_DISCONNECTED, CLIPBOARD, CLIPBOARD_GRAB,
+                           CLIPBOARD_RELEASE, CLIPBOARD_REQUEST, FILE_XFER_DATA, FILE_XFER_START,
+                           FILE_XFER_STATUS, FROM_SERVER, MONITORS_CONFIG, MOUSE_STATE, REPLY,
+                           TEXT, ByHand, RawClient)
 from lib.spice_client import SpiceClient
 from lib.waiting import wait_until
 
@@ -16,6 +18,8 @@ CAPS = (CAP_MONITORS_CONFIG, CAP_BY_DEMAND, CAP_SELECTION)
 SIZES = [[1024, 768], [800, 600]]
 MOUSE_SERVER, MOUSE_CLIENT = 1, 2
 LEFT, LEFT_MASK, VDAGENT_LEFT = 1, 1 << 0, 1 << 1
+FORBIDDEN = (CLIPBOARD, CLIPBOARD_GRAB, CLIPBOARD_REQUEST, CLIPBOARD_RELEASE, FILE_XFER_START,
+             FILE_XFER_STATUS, FILE_XFER_DATA)
 
 
 def start_vm(bench):
@@ -127,3 +131,28 @@ def agent_hears_that_a_client_has_gone(bench):
         mark = len(agent.heard(FROM_SERVER))
         leave(client)
         assert agent.wait(CLIENT_DISCONNECTED, FROM_SERVER, mark) == b""
+
+
+@check
+def forbidden_messages_do_not_pass(bench):
+    """QEMU's switches hold for clients and agents that go on as if there were none."""
+    vm = bench.own_vm(MACHINE + SERIAL_BUS + VDAGENT
+                      + ["-spice", "port=PORT,addr=127.0.0.1,disable-ticketing=on,"
+                         "disable-copy-paste=on,disable-agent-file-xfer=on"], boot=True)
+    vm.guest.wait_boot()
+    agent = ByHand(vm.guest)
+    client = RawClient(vm.port)
+    client.ask_caps(*CAPS)
+    agent.wait(ANNOUNCE_CAPABILITIES)
+    agent.announce(*CAPS)
+    client.wait(ANNOUNCE_CAPABILITIES)
+    for side in (client, agent):
+        for kind in FORBIDDEN:
+            side.say(kind, bytes(40))
+    client.say(REPLY, bytes(8))
+    agent.wait(REPLY)
+    assert [kind for kind, _ in agent.heard()] == [ANNOUNCE_CAPABILITIES, REPLY]
+    agent.say(REPLY, bytes(8))
+    client.wait(REPLY)
+    assert client.kinds == [ANNOUNCE_CAPABILITIES, REPLY], client.kinds
+    client.close()

@@ -2,6 +2,7 @@
 guest/make-programs) and what a user there does with them."""
 
 from .guest import GuestError
+from .waiting import wait_until
 
 PORT_NAME = "com.redhat.spice.0"
 FILES = "/tmp/files"
@@ -46,8 +47,16 @@ class Programs:
     # ---- a user in the guest
 
     def copy(self, path):
-        """Makes a file's text the contents of the guest's clipboard."""
+        """Makes a file's text the contents of the guest's clipboard, and waits until the
+        daemon has been told."""
+        told = len(self.log("received clipboard grab"))
         self.guest.sh(f"{_XCLIP} -t UTF8_STRING <{path}")
+        wait_until(lambda: len(self.log("received clipboard grab")) > told, 20,
+                   "the guest's daemon to hear of the clipboard")
+
+    def clear(self):
+        """The guest's clipboard is nobody's, unless it is the client's."""
+        self.guest.sh("killall xclip 2>/dev/null; gone() { ! pidof xclip; }; wait_until 10 gone")
 
     def wait_offer(self):
         """Until the guest's clipboard is the client's: the session agent offers text by
