@@ -6,6 +6,7 @@ import os
 
 from lib.bench import check
 from lib.devices import MACHINE, SERIAL_BUS, SPICE_TCP, VDAGENT
+from lib.evdev import ABS_X, ABS_Y, BTN_LEFT, EV_ABS, EV_KEY, Recorder
 from lib.raw_agent import (ANNOUNCE_CAPABILITIES, CAP_MONITORS_CONFIG, CAP_REPLY, REPLY, TEXT,
                            RawClient)
 from lib.spice_client import random_file, sha256_file
@@ -14,6 +15,8 @@ from lib.waiting import settled, wait_until
 
 MIB = 1 << 20
 MOUSE_CLIENT = 2
+LEFT, LEFT_MASK = 1, 1 << 0
+TABLET = "spice vdagent tablet"
 
 
 def start_vm(bench):
@@ -127,6 +130,24 @@ def screen_takes_the_clients_size(bench):
 
 
 @check
+def pointer_of_the_client(bench):
+    """The agent hands the client's pointer on to an input device of its own, as large as
+    the guest's screen."""
+    vm = bench.vm
+    client = connect(bench, connect=["display", "inputs"])
+    client.wait_channel("inputs:0", "opened")
+    client.wait("main", property="mouse-mode", value=MOUSE_CLIENT)
+    tablet = Recorder(vm.guest, TABLET)
+    for call, events in (
+            (["position", 300, 200, 0, 0], [(EV_ABS, ABS_X, 300), (EV_ABS, ABS_Y, 200)]),
+            (["button_press", LEFT, LEFT_MASK], [(EV_KEY, BTN_LEFT, 1)]),
+            (["position", 301, 200, 0, LEFT_MASK], [(EV_ABS, ABS_X, 301)]),
+            (["button_release", LEFT, 0], [(EV_KEY, BTN_LEFT, 0)])):
+        client.command("inputs", calls=[call])
+        tablet.expect(events, f"what comes of {call}")
+
+
+@check
 def client_killed_while_it_copies_a_file(bench):
     """The guest drops what it has of the file, and the next client copies another."""
     vm = bench.vm
@@ -175,11 +196,16 @@ def late_client_gets_no_half_message(bench):
         client = connect(bench)
         offer_in_guest(bench, 32 * MIB)
         client.wait("clipboard-grab", 20)
-        before = vm.agent.moved("sent")
+        sent, received = vm.agent.moved("sent"), vm.agent.moved("received")
+        # The daemon answers faster than a client can be stopped that has asked.
+        vm.guest.sh("killall -STOP spice-vdagentd")
         client.command("clipboard_request", type=TEXT)
-        wait_until(lambda b=before: vm.agent.moved("sent") - b > MIB, 30, "1 MiB of the clipboard")
+        wait_until(lambda b=received: vm.agent.moved("received") > b, 10, "the client's request")
         client.pause()
-        settled(lambda: vm.agent.moved("sent"))
+        vm.guest.sh("killall -CONT spice-vdagentd")
+        wait_until(lambda b=sent: vm.agent.moved("sent") - b > MIB, 30, "1 MiB of the clipboard")
+        sent = settled(lambda: vm.agent.moved("sent")) - sent
+        assert sent < 32 * MIB, "the server took the whole clipboard"
         if not takes_over:
             client.kill()
         later = RawClient(vm.port)
