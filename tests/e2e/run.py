@@ -22,11 +22,11 @@ FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: two run side by side.
-ORDER = ["lifecycle", "port", "webdav", "qxl", "hotplug", "usb", "custom_channel", "reconnect",
-         "session"]
+ORDER = ["lifecycle", "port", "agent_policy", "agent", "agent_by_hand", "webdav", "qxl",
+         "hotplug", "usb", "custom_channel", "reconnect", "session"]
 
-# Test files whose guest has programs of Debian's in it, a set of the same name.
-PROGRAMS = {"webdav"}
+# Test files whose guest has programs of Debian's in it, and the name of the set.
+PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent"}
 
 
 def parse():
@@ -195,7 +195,7 @@ def main():
     if options.compare:
         return 1 if compare(options.compare) else 0
     make_guest()
-    for programs in test_files(options.names).keys() & PROGRAMS:
+    for programs in {PROGRAMS[file] for file in test_files(options.names) if file in PROGRAMS}:
         make_guest(programs)
     runs = [(options.lib, options.home)]
     if options.differential:

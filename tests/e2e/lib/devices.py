@@ -22,6 +22,10 @@ def serial(number, name):
             "-device", f"isa-serial,chardev=serial{number},id=isaserial{number}"]
 
 
+VDAGENT = ["-chardev", "spicevmc,name=vdagent,id=vdagent",
+           "-device", "virtserialport,chardev=vdagent,name=com.redhat.spice.0,id=vdagentport"]
+
+
 def usbredir(number):
     """A USB redirection slot: ids redirN (chardev) and usbredirN."""
     return ["-chardev", f"spicevmc,name=usbredir,id=redir{number}",

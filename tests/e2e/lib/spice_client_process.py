@@ -18,6 +18,7 @@ from pathlib import Path
 import gi
 
 gi.require_version("SpiceClientGLib", "2.0")
+from client_agent import AgentCommands  # noqa: E402
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
 from shared_cd import SharedCds  # noqa: E402
 
@@ -149,10 +150,11 @@ class Transfer:
         return self.chunk
 
 
-class Client:
+class Client(AgentCommands):
     """One session and its channels."""
 
     def __init__(self, sock, directory):
+        super().__init__()
         self.sock = sock
         self.directory = directory
         self.buffer = b""
@@ -226,6 +228,7 @@ class Client:
         if isinstance(channel, SpiceClientGLib.MainChannel):
             for prop in ("mouse-mode", "agent-connected"):
                 on(channel, f"notify::{prop}", self._main_notify)
+            self.watch_agent(channel)
         elif name.split(":")[0] in self.connect_types:
             SpiceClientGLib.Channel.connect(channel)
 
@@ -308,6 +311,12 @@ class Client:
     def do_request_mouse_mode(self, number, mode):
         main = self.channels["main:0"]
         main.request_mouse_mode(mode)
+        self.reply(number)
+
+    def do_inputs(self, number, calls):
+        """A list of calls of the inputs channel: [["key_press", 30], ...]."""
+        for method, *arguments in calls:
+            getattr(self.channels["inputs:0"], method)(*arguments)
         self.reply(number)
 
     def do_share_cd(self, number, path):

@@ -1,0 +1,219 @@
+"""What may pass to and from the guest's agent: QEMU's two switches, and the rules of our
+library's configuration file, which apply to a running machine too. Debian's library has
+no such rules. The guest has Debian's agent (test_agent.py)."""
+
+import base64
+import os
+import re
+
+from lib.bench import check
+from lib.devices import MACHINE, SERIAL_BUS, SPICE_TCP, VDAGENT
+from lib.raw_agent import CAP_FILE_XFER_DISABLED, CLIPBOARD_CAPS, TEXT
+from lib.spice_client import ClientError, random_file, sha256_file
+from lib.vdagent import FILES, Programs
+
+KIB = 1 << 10
+NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+MAIN = 1
+
+
+def machine(start, spice, **options):
+    vm = start(MACHINE + SERIAL_BUS + VDAGENT + spice, boot=True, programs="vdagent", memory=512,
+               **options)
+    vm.guest.wait_boot(120)
+    vm.agent = Programs(vm.guest)
+    return vm
+
+
+def start_vm(bench):
+    """The machine with rules; a check begins with its own ones."""
+    write_rules(bench, "")
+    return machine(bench.qemu, SPICE_TCP, config=rules_file(bench))
+
+
+def rules_file(bench):
+    return bench.logs / "rules.toml"
+
+
+def write_rules(bench, text):
+    """A new file in the old one's place."""
+    new = rules_file(bench).with_suffix(".new")
+    new.write_text(text)
+    new.rename(rules_file(bench))
+
+
+def has_rules(bench):
+    return bench.library.name == "ours"
+
+
+class User:
+    """Somebody who copies and pastes on both sides, with a new client."""
+
+    def __init__(self, bench, vm):
+        self.bench = bench
+        self.vm = vm
+        mark = vm.qmp.events.mark()
+        self.client = bench.client()
+        self.client.open(port=vm.port)
+        self.caps = set(self.client.events.wait(
+            lambda e: e["event"] == "agent-caps" and e["caps"], 20, "capabilities")["caps"])
+        event = vm.qmp.wait_event("SPICE_INITIALIZED", 10, mark,
+                                  lambda data: data["client"]["channel-type"] == MAIN)
+        self.port = event["data"]["client"]["port"]
+
+    def pastes_in_guest(self, size):
+        """The client has copied a text. The guest gets it or nothing, and is not left
+        waiting: True or False."""
+        text = self.bench.logs / "text"
+        text.write_bytes(base64.b64encode(os.urandom(size))[:size])
+        self.vm.agent.clear()
+        self.client.command("clipboard_grab", types=[TEXT], path=str(text))
+        self.caught_up()
+        status, pasted = self.vm.agent.paste("/tmp/pasted", 20)
+        if (status, pasted) == (0, sha256_file(text)):
+            return True
+        assert pasted == NOTHING, "the guest pasted something else"
+        return False
+
+    def caught_up(self):
+        """The guest's agent has had all that the client has said before."""
+        assert self.copies_file(1) is True
+
+    def pastes_at_client(self, size):
+        """The same the other way."""
+        mark = self.client.events.mark()
+        self.vm.guest.sh(f"head -c {size} /dev/urandom | base64 -w 0 | head -c {size} >/tmp/text")
+        self.vm.agent.copy("/tmp/text")
+        self.client.command("clipboard_request", type=TEXT)
+        data = self.client.wait("clipboard-data", 20, mark)
+        assert data["size"] == 0 or sha256_file(data["path"]) == self.vm.guest.sha256("/tmp/text"), \
+            "the client got something else"
+        return data["size"] > 0
+
+    def copies_file(self, size):
+        """True if the guest has the file, else the client's error; there is no third."""
+        data = random_file(self.bench.logs / "copied", size)
+        try:
+            self.client.command("copy_file", path=str(data), seconds=30)
+        except ClientError as error:
+            assert self.vm.guest.sh(f"ls {FILES}") == "", "the guest has something of the file"
+            return str(error)
+        assert self.vm.guest.sha256(f"{FILES}/copied") == sha256_file(data)
+        self.vm.guest.sh(f"rm {FILES}/copied")
+        return True
+
+
+def own_user(bench, switches):
+    """On a machine of one's own with QEMU's switches."""
+    spice = ["-spice", f"port=PORT,addr=127.0.0.1,disable-ticketing=on,{switches}"]
+    return User(bench, machine(bench.own_vm, spice))
+
+
+@check
+def copy_and_paste_off(bench):
+    """The client is told so by the agent's capabilities. Files pass."""
+    user = own_user(bench, "disable-copy-paste=on")
+    bench.observe("capabilities", sorted(user.caps))
+    assert not user.caps & CLIPBOARD_CAPS, user.caps
+    user.vm.guest.sh("echo text >/tmp/text")
+    user.vm.agent.copy("/tmp/text")
+    assert user.copies_file(64 * KIB) is True
+    assert not user.client.seen("clipboard-grab"), "the client heard of the guest's clipboard"
+
+
+@check
+def file_transfer_off(bench):
+    """The client is told so, and ends a copy at once. Clipboards pass."""
+    user = own_user(bench, "disable-agent-file-xfer=on")
+    bench.observe("capabilities", sorted(user.caps))
+    assert CAP_FILE_XFER_DISABLED in user.caps, user.caps
+    error = user.copies_file(64 * KIB)
+    assert error is not True
+    bench.observe("error", error)
+    assert user.pastes_at_client(KIB)
+    text = bench.logs / "text"
+    text.write_text("text of the client's")
+    user.client.command("clipboard_grab", types=[TEXT], path=str(text))
+    user.vm.agent.wait_offer()
+    assert user.vm.agent.paste("/tmp/pasted") == (0, sha256_file(text))
+
+
+@check
+def clipboard_one_way(bench):
+    """Each way in turn, none, and both again; files are not concerned."""
+    if not has_rules(bench):
+        return
+    user = User(bench, bench.vm)
+    for direction, to_guest, to_client in (("to-client", False, True), ("to-guest", True, False),
+                                           ("off", False, False), ("both", True, True)):
+        write_rules(bench, f'[clipboard]\ndirection = "{direction}"\n')
+        passed = user.pastes_in_guest(KIB), user.pastes_at_client(KIB)
+        assert passed == (to_guest, to_client), f"{direction}: {passed}"
+
+
+@check
+def files_off(bench):
+    """A client gets an error at once; one that knew better before hears of it too."""
+    if not has_rules(bench):
+        return
+    write_rules(bench, "")
+    user = User(bench, bench.vm)
+    assert user.copies_file(64 * KIB) is True
+    write_rules(bench, '[file-transfer]\ndirection = "off"\n')
+    assert user.copies_file(64 * KIB) is not True
+    later = User(bench, bench.vm)
+    assert later.copies_file(64 * KIB) is not True
+    assert later.pastes_at_client(KIB)
+    write_rules(bench, "")
+    assert User(bench, bench.vm).copies_file(64 * KIB) is True
+
+
+@check
+def sizes_have_limits(bench):
+    """What is as large as allowed passes, one byte more does not, and then it goes on."""
+    if not has_rules(bench):
+        return
+    write_rules(bench, f"""[clipboard]\nmax-size = {100 * KIB}
+        [file-transfer]\nmax-size = {300 * KIB}\n""")
+    user = User(bench, bench.vm)
+    for over in (0, 1, 100 * KIB, 0):
+        assert user.pastes_in_guest(100 * KIB + over) is (over == 0), over
+        assert user.pastes_at_client(100 * KIB + over) is (over == 0), over
+        assert (user.copies_file(300 * KIB + over) is True) is (over == 0), over
+
+
+@check
+def transfers_are_in_the_log(bench):
+    """A line for each, with whose it is, where to, what and how much, and never what it
+    says; nothing without the rule."""
+    if not has_rules(bench):
+        return
+    bench.expect_stderr(AUDIT)
+    write_rules(bench, "")
+    user = User(bench, bench.vm)
+    assert user.pastes_in_guest(KIB) and user.pastes_at_client(KIB)
+    assert not audit_lines(bench), audit_lines(bench)
+    write_rules(bench, "[audit]\nlog = true\n[clipboard]\nmax-size = 3000\n")
+    done = [(user.pastes_in_guest(2001), "guest", "text", 2001),
+            (user.pastes_at_client(2002), "client", "text", 2002),
+            (user.copies_file(2003) is True, "guest", "file", 2003),
+            (user.pastes_in_guest(3001), "guest", "text", 3001),
+            (user.pastes_at_client(3002), "client", "text", 3002)]
+    assert [passed for passed, *_ in done] == [True, True, True, False, False], done
+    for passed, where, what, size in done:
+        (line,) = [line for line in audit_lines(bench) if re.search(rf"\b{size}\b", line)]
+        for word in (user.port, where, what):
+            assert re.search(rf"\b{word}\b", line), f"no {word} in {line}"
+        assert ("refused" in line) is not passed, line
+    assert sha256_file(bench.logs / "copied")  # it is there
+    secrets = [(bench.logs / "text").read_text()[:40], bench.vm.guest.sh("head -c 40 /tmp/text"),
+               "copied"]
+    for secret in secrets:
+        assert secret not in "\n".join(audit_lines(bench)), f"{secret} is in the log"
+
+
+AUDIT = r"Spice: .*(clipboard|file transfer)"
+
+
+def audit_lines(bench):
+    return [line for line in bench.vm.stderr().splitlines() if re.search(AUDIT, line)]
