@@ -22,7 +22,7 @@ FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: two run side by side.
-ORDER = ["lifecycle", "port", "webdav", "qxl", "hotplug", "usb", "custom_channel", "reconnect",
+ORDER = ["lifecycle", "port", "inputs", "webdav", "qxl", "hotplug", "usb", "custom_channel", "reconnect",
          "session"]
 
 # Test files whose guest has programs of Debian's in it, a set of the same name.

@@ -220,6 +220,8 @@ class Client:
             self.files += 1
             path = str(self.directory / f"{name.replace(':', '-')}.{self.files}.data")
             self.ports[name] = Port(self, channel, path)
+        elif isinstance(channel, SpiceClientGLib.InputsChannel):
+            on(channel, "inputs-modifiers", self._modifiers)
         self.tell("channel-new", channel=name, path=path)
         on(channel, "channel-event", self._channel_event)
         on(channel, "open-fd", self._channel_open_fd)
@@ -232,6 +234,9 @@ class Client:
     def _main_notify(self, channel, spec):
         value = channel.get_property(spec.name)
         self.tell("main", property=spec.name, value=int(value))
+
+    def _modifiers(self, channel):
+        self.tell("modifiers", value=channel.get_property("key-modifiers"))
 
     def _channel_event(self, channel, event):
         name = channel_name(channel)
@@ -308,6 +313,12 @@ class Client:
     def do_request_mouse_mode(self, number, mode):
         main = self.channels["main:0"]
         main.request_mouse_mode(mode)
+        self.reply(number)
+
+    def do_inputs(self, number, calls):
+        """A list of calls of the inputs channel: [["key_press", 30], ...]."""
+        for method, *arguments in calls:
+            getattr(self.channels["inputs:0"], method)(*arguments)
         self.reply(number)
 
     def do_share_cd(self, number, path):
