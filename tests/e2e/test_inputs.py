@@ -34,9 +34,9 @@ SCROLL, NUM, CAPS = 1, 2, 4
 LEFT, MIDDLE, RIGHT, WHEEL_UP, WHEEL_DOWN, SIDE, EXTRA = range(1, 8)
 BUTTONS = {LEFT: BTN_LEFT, MIDDLE: BTN_MIDDLE, RIGHT: BTN_RIGHT, SIDE: BTN_SIDE,
            EXTRA: BTN_EXTRA}
-INPUTS = 3
-PING, NOTIFY = 4, 7
+NOTIFY = 7
 INIT, KEY_MODIFIERS, MOTION_ACK = 101, 102, 111
+MAIN_INIT = 103
 MOUSE_MODE = MOUSE_MODE_REQUEST = 105
 MOTION = raw_link.message(111, struct.pack("<iiH", 0, 0, 0))
 ABS_MAX = 0x7fff
@@ -62,22 +62,9 @@ def send(client, *calls):
     client.command("inputs", calls=calls)
 
 
-def next_message(sock, wanted=None):
-    """The next message that is not a PING, or the next one of a type."""
-    while True:
-        kind, body = raw_link.read_message(sock)
-        if kind == wanted or wanted is None and kind != PING:
-            return kind, body
-
-
-def rest_of(sock):
-    """The messages until the server closes the connection."""
-    rest = []
-    try:
-        while True:
-            rest.append(next_message(sock))
-    except (raw_link.Closed, ConnectionError):
-        return rest
+def inputs_of(session, **options):
+    """The inputs channel of a client by hand."""
+    return raw_link.Messages(session.channel(raw_link.INPUTS), **options)
 
 
 def evdev(code):
@@ -269,10 +256,10 @@ def guest_sets_lights(bench):
     client.close()
     # spice-gtk would put the light out: it brings its own idea of the locks.
     session = raw_link.Session(bench.vm.port)
-    with session.main, session.channel(INPUTS) as sock:
-        assert next_message(sock) == (INIT, struct.pack("<H", CAPS))
+    with session.main, inputs_of(session) as inputs:
+        assert inputs.next() == (INIT, struct.pack("<H", CAPS))
         write_event(guest, keyboard.node, EV_LED, LED_CAPSL, 0)
-        assert next_message(sock) == (KEY_MODIFIERS, struct.pack("<H", 0))
+        assert inputs.next() == (KEY_MODIFIERS, struct.pack("<H", 0))
 
 
 @check
@@ -395,18 +382,18 @@ def motion_acknowledged(bench):
     """One acknowledgement for four messages about motion, whether they have an effect
     in this mode or not, and for nothing else."""
     session = raw_link.Session(bench.vm.port)
-    with session.main, session.channel(INPUTS) as sock:
-        kind, body = next_message(sock)
+    with session.main, inputs_of(session) as inputs:
+        kind, body = inputs.next()
         assert (kind, len(body)) == (INIT, 2), (kind, body)
         position = raw_link.message(112, struct.pack("<IIHB", 10, 10, 0, 0))
         buttons = raw_link.message(114, struct.pack("<BH", LEFT, 0)) * 8
         for step, acks in ((MOTION * 4, 1), (buttons + MOTION * 3, 0), (MOTION, 1),
                            (position * 8, 2), (MOTION * 2 + position * 2, 1), (MOTION * 400, 100)):
-            sock.sendall(step)
+            inputs.send(step)
             for _ in range(acks):
-                assert next_message(sock) == (MOTION_ACK, b"")
-        sock.sendall(MOTION * 3 + raw_link.message(99))
-        assert rest_of(sock) == [], "more acknowledgements than motions"
+                assert inputs.next() == (MOTION_ACK, b"")
+        inputs.send(MOTION * 3 + raw_link.message(99))
+        assert inputs.rest() == [], "more acknowledgements than motions"
 
 
 # ---- tablet
@@ -545,13 +532,13 @@ def mouse_mode_by_request(bench):
             wait_mode(bench, client, wish, mark)
         client.close()
     tablet.plug()
-    with raw_link.connect(bench.vm.port) as main:
-        assert raw_link.link(main, raw_link.MAIN) == raw_link.LINK_OK
-        _kind, body = next_message(main)
-        modes = [struct.unpack_from("<II", body, 8)]
-        told = lambda: struct.unpack("<HH", next_message(main, MOUSE_MODE)[1])
+    sock = raw_link.connect(bench.vm.port)
+    assert raw_link.link(sock, raw_link.MAIN) == raw_link.LINK_OK
+    with raw_link.Messages(sock) as main:
+        modes = [struct.unpack_from("<II", main.next(MAIN_INIT)[1], 8)]
+        told = lambda: struct.unpack("<HH", main.next(MOUSE_MODE)[1])
         for wish in (3, 0, MOUSE_CLIENT, MOUSE_CLIENT, MOUSE_SERVER, MOUSE_SERVER, MOUSE_CLIENT):
-            main.sendall(raw_link.message(MOUSE_MODE_REQUEST, struct.pack("<H", wish)))
+            main.send(raw_link.message(MOUSE_MODE_REQUEST, struct.pack("<H", wish)))
         modes += [told() for _ in range(3)]
         tablet.unplug()
         modes.append(told())
@@ -564,9 +551,9 @@ def mouse_mode_by_request(bench):
 
 def notify_of(session):
     """The first NOTIFY on main: all fields but the time."""
-    with session.channel(INPUTS) as sock:
-        next_message(sock, INIT)
-        _kind, body = next_message(session.main, NOTIFY)
+    with inputs_of(session) as inputs:
+        inputs.next(INIT)
+        _kind, body = raw_link.Messages(session.main).next(NOTIFY)
         time, severity, visibility, what, length = struct.unpack_from("<QIIII", body)
         assert time > 0
         return [severity, visibility, what, length, body[24:].hex()]
@@ -629,17 +616,17 @@ def answers(main):
     """Whether the main channel still does what it is asked."""
     main.sendall(raw_link.message(raw_link.Session.ATTACH_CHANNELS))
     try:
-        next_message(main, raw_link.Session.CHANNELS_LIST)
+        raw_link.Messages(main).next(raw_link.Session.CHANNELS_LIST)
     except (raw_link.Closed, ConnectionError):
         return False
     return True
 
 
-def fate(sock, data):
+def fate(inputs, data):
     """What becomes of a channel that gets this: one that lives acknowledges motions."""
     try:
-        sock.sendall(data + MOTION * 4)
-        next_message(sock, MOTION_ACK)
+        inputs.send(data, MOTION * 4)
+        inputs.next(MOTION_ACK)
         return "lives"
     except TimeoutError:
         return "waits"
@@ -656,10 +643,9 @@ def bad_messages(bench):
     results = {}
     for name, data in BAD_MESSAGES.items():
         session = raw_link.Session(vm.port)
-        with session.main, session.channel(INPUTS) as sock:
-            next_message(sock, INIT)
-            sock.settimeout(2)
-            results[name] = [fate(sock, data), "main lives" if answers(session.main) else "main too"]
+        with session.main, inputs_of(session, seconds=2) as inputs:
+            inputs.next(INIT)
+            results[name] = [fate(inputs, data), "main lives" if answers(session.main) else "main too"]
         assert vm.status() == "running", name
     bench.observe("results", results)
     for name in ("unknown type 99", "key down of 3 bytes", "scan codes, none", "scan codes, 2049"):
