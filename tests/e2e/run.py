@@ -22,8 +22,8 @@ FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: two run side by side.
-ORDER = ["lifecycle", "port", "inputs", "webdav", "qxl", "hotplug", "usb", "custom_channel", "reconnect",
-         "session"]
+ORDER = ["lifecycle", "stream_wire", "stream", "port", "inputs", "webdav", "qxl", "hotplug", "usb",
+         "custom_channel", "reconnect", "session"]
 
 # Test files whose guest has programs of Debian's in it, a set of the same name.
 PROGRAMS = {"webdav"}

@@ -18,6 +18,7 @@ from pathlib import Path
 import gi
 
 gi.require_version("SpiceClientGLib", "2.0")
+from client_display import Cursor, Display  # noqa: E402
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
 from shared_cd import SharedCds  # noqa: E402
 
@@ -220,6 +221,10 @@ class Client:
             self.files += 1
             path = str(self.directory / f"{name.replace(':', '-')}.{self.files}.data")
             self.ports[name] = Port(self, channel, path)
+        elif isinstance(channel, SpiceClientGLib.DisplayChannel):
+            Display(self, name, channel, on)
+        elif isinstance(channel, SpiceClientGLib.CursorChannel):
+            Cursor(self, name, channel, on)
         elif isinstance(channel, SpiceClientGLib.InputsChannel):
             on(channel, "inputs-modifiers", self._modifiers)
         self.tell("channel-new", channel=name, path=path)
