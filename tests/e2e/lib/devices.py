@@ -6,6 +6,8 @@ SPICE_TCP = ["-spice", "port=PORT,addr=127.0.0.1,disable-ticketing=on"]
 SERIAL_BUS = ["-device", "virtio-serial-pci,id=vs"]
 USB_BUS = ["-device", "ich9-usb-ehci1,id=usb",
            "-device", "ich9-usb-uhci1,masterbus=usb.0,firstport=0,multifunction=on"]
+MOUSE_SERVER, MOUSE_CLIENT = 1, 2
+
 MACHINE = ["-M", "pc", "-vga", "std"]
 
 

@@ -9,7 +9,7 @@ MAGIC = b"REDQ"
 CAP_AUTH_SELECTION, CAP_AUTH_SPICE, CAP_MINI_HEADER = 1 << 0, 1 << 1, 1 << 3
 OUR_CAPS = CAP_AUTH_SELECTION | CAP_AUTH_SPICE | CAP_MINI_HEADER
 AUTH_SPICE = 1
-MAIN, PORT = 1, 10
+MAIN, DISPLAY, INPUTS, CURSOR, PORT = 1, 2, 3, 4, 10
 KEY_BYTES = 162
 LINK_OK = 0
 
@@ -48,11 +48,24 @@ def link_message(channel_type, channel_id=0, connection_id=0, caps=(OUR_CAPS,), 
 
 def link_reply(sock):
     """Reads the reply: (error, key)."""
+    error, body = _reply_body(sock)
+    return error, body[4:4 + KEY_BYTES]
+
+
+def offered_caps(sock):
+    """Reads the reply: the server's words of capabilities for this type of channel."""
+    error, body = _reply_body(sock)
+    assert error == LINK_OK, error
+    common, channel, offset = struct.unpack_from("<III", body, 4 + KEY_BYTES)
+    return struct.unpack_from(f"<{channel}I", body, offset + 4 * common)
+
+
+def _reply_body(sock):
     magic, _major, _minor, size = struct.unpack("<4sIII", exactly(sock, 16))
     if magic != MAGIC:
         raise AssertionError(f"the reply begins with {magic}")
     body = exactly(sock, size)
-    return struct.unpack_from("<I", body)[0], body[4:4 + KEY_BYTES]
+    return struct.unpack_from("<I", body)[0], body
 
 
 def link(sock, channel_type, channel_id=0, connection_id=0, password="", channel_caps=()):
@@ -75,6 +88,65 @@ def read_message(sock):
     return kind, exactly(sock, size)
 
 
+class Messages:
+    """The messages of a channel whose link is done. Pings and windows are answered as a
+    client does it, and not shown."""
+
+    SET_ACK, PING = 3, 4
+    ACK_SYNC, ACK, PONG = 1, 2, 3
+
+    def __init__(self, sock, seconds=10):
+        self.sock = sock
+        self.sock.settimeout(seconds)
+        self._window = 0
+        self._unacknowledged = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.sock.close()
+
+    def send(self, *messages):
+        self.sock.sendall(b"".join(messages))
+
+    def next(self, wanted=None):
+        """The next message, or the next one of a type: (type, body)."""
+        while True:
+            kind, body = read_message(self.sock)
+            self._acknowledge()
+            if kind == self.SET_ACK:
+                generation, self._window = struct.unpack("<II", body)
+                self._unacknowledged = 0
+                self.send(message(self.ACK_SYNC, struct.pack("<I", generation)))
+            elif kind == self.PING:
+                self.send(message(self.PONG, body[:12]))
+            elif wanted in (None, kind):
+                return kind, body
+
+    def until(self, wanted):
+        """All messages up to the next one of a type."""
+        messages = []
+        while not messages or messages[-1][0] != wanted:
+            messages.append(self.next())
+        return messages
+
+    def rest(self):
+        """All messages until the server closes the connection."""
+        messages = []
+        try:
+            while True:
+                messages.append(self.next())
+        except (Closed, ConnectionError):
+            return messages
+
+    def _acknowledge(self):
+        self._unacknowledged += 1
+        if self._window and self._unacknowledged == self._window:
+            self._unacknowledged = 0
+            self.send(message(self.ACK))
+
+
 class Session:
     """The main channel of a client by hand, and the channels that the server lists."""
 
@@ -92,10 +164,10 @@ class Session:
             kind, body = read_message(self.main)
         self.channels = list(zip(body[4::2], body[5::2]))
 
-    def channel(self, kind, **options):
+    def channel(self, kind, number=0, **options):
         """Another connection of the session; its link result was 0."""
         sock = connect(self.address)
-        assert link(sock, kind, 0, self.id, **options) == LINK_OK
+        assert link(sock, kind, number, self.id, **options) == LINK_OK
         return sock
 
 

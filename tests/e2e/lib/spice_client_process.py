@@ -19,6 +19,7 @@ import gi
 
 gi.require_version("SpiceClientGLib", "2.0")
 from client_agent import AgentCommands  # noqa: E402
+from client_display import Cursor, Display  # noqa: E402
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
 from shared_cd import SharedCds  # noqa: E402
 
@@ -222,6 +223,12 @@ class Client(AgentCommands):
             self.files += 1
             path = str(self.directory / f"{name.replace(':', '-')}.{self.files}.data")
             self.ports[name] = Port(self, channel, path)
+        elif isinstance(channel, SpiceClientGLib.DisplayChannel):
+            Display(self, name, channel, on)
+        elif isinstance(channel, SpiceClientGLib.CursorChannel):
+            Cursor(self, name, channel, on)
+        elif isinstance(channel, SpiceClientGLib.InputsChannel):
+            on(channel, "inputs-modifiers", self._modifiers)
         self.tell("channel-new", channel=name, path=path)
         on(channel, "channel-event", self._channel_event)
         on(channel, "open-fd", self._channel_open_fd)
@@ -235,6 +242,9 @@ class Client(AgentCommands):
     def _main_notify(self, channel, spec):
         value = channel.get_property(spec.name)
         self.tell("main", property=spec.name, value=int(value))
+
+    def _modifiers(self, channel):
+        self.tell("modifiers", value=channel.get_property("key-modifiers"))
 
     def _channel_event(self, channel, event):
         name = channel_name(channel)
