@@ -63,6 +63,7 @@ static const struct {
     { "inputs", "removed_with_keys_held", "keeps the keyboard for ever" },
     { "inputs", "removed_inside_a_call", "the same" },
     { "inputs", "functions_may_be_missing", "calls them" },
+    { "pointer", "buttons_of_a_lost_client", "leaves them pressed" },
     { "pointer", "pictures_of_another_thread", "decides on the worker's thread" },
     { "pointer", "the_last_display_goes", "does not look when a display goes" },
     { "pointer", "devices_go_while_they_move", "keeps the mouse for ever" },

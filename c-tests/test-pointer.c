@@ -15,6 +15,7 @@ struct desk {
     struct inputs in;
     struct qxl q;
     struct client main, c;
+    uint32_t session;
 };
 
 static void link_inputs(struct desk *d, struct client *c, uint32_t session)
@@ -72,8 +73,8 @@ static void desk_open(struct desk *d)
     inputs_add(&d->in, d->r.server);
     qxl_prepare(&d->q, 0);
     qxl_add(&d->q, d->r.server);
-    uint32_t session = rig_main(&d->r, &d->main);
-    link_inputs(d, &d->c, session);
+    d->session = rig_main(&d->r, &d->main);
+    link_inputs(d, &d->c, d->session);
     qxl_create_primary(&d->q, 640, 480);
     expect_mode(&d->main, 3, 1);
 }
@@ -211,6 +212,19 @@ static void buttons_of_the_mouse(void)
 static void buttons_of_the_tablet(void)
 {
     buttons(true);
+}
+
+/* the guest would go on dragging */
+static void buttons_of_a_lost_client(void)
+{
+    struct desk d;
+    desk_open(&d);
+    send_button(&d.c, C_INPUTS_PRESS, 1, 1);
+    expect_only(&d, "motion:0,0,0,1 ");
+    client_close(&d.c);
+    link_inputs(&d, &d.c, d.session);
+    expect_only(&d, "buttons:0 ");
+    desk_close(&d);
 }
 
 static void without_a_mouse(void)
@@ -655,6 +669,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(positions_are_for_the_tablet),
     TAP_CASE(buttons_of_the_mouse),
     TAP_CASE(buttons_of_the_tablet),
+    TAP_CASE(buttons_of_a_lost_client),
     TAP_CASE(without_a_mouse),
     TAP_CASE(every_fourth_movement_is_acknowledged),
     TAP_CASE(each_client_has_its_own),

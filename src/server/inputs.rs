@@ -88,11 +88,14 @@ impl Served for Channel {
         server.send(connection, to_client::INIT, &u16::from(lamps).to_le_bytes());
     }
 
-    /// Whoever held keys cannot let go of them any more.
+    /// Whoever held keys or buttons cannot let go of them any more.
     fn detach(&self, connection: &Rc<Connection>) {
-        let was_attached = self.movements.borrow_mut().remove(&connection.id).is_some();
-        if was_attached && let Some(server) = self.server.upgrade() {
+        let of_client = self.movements.borrow_mut().remove(&connection.id);
+        if let (Some(of_client), Some(server)) = (of_client, self.server.upgrade()) {
             server.release_keys();
+            if of_client.holds_buttons() {
+                server.move_pointer(PointerEvent::Release { buttons: 0 });
+            }
         }
     }
 

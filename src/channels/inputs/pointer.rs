@@ -74,13 +74,21 @@ pub struct Pointer {
     agent: AgentPointer,
 }
 
-/// One client's movements since the last acknowledgement.
+/// What is known of one client.
 #[derive(Debug, Default)]
-pub struct Movements(u32);
+pub struct Movements {
+    /// Movements since the last acknowledgement.
+    unacknowledged: u32,
+    /// The buttons that it holds, in the channel's mask.
+    held: u16,
+}
 
 /// So many movements get one acknowledgement. spice-gtk has at most twice as many under
 /// way.
 const ACKNOWLEDGED_TOGETHER: u32 = 4;
+
+/// The channel's bits for the wheel: it turns, and nobody holds it.
+const WHEEL: u16 = 0x18;
 
 /// The agent's bits for the wheel.
 const AGENT_WHEEL_UP: u32 = 0x10;
@@ -139,15 +147,25 @@ impl Movements {
     /// Whether this message is to be answered with an acknowledgement. Movements count
     /// whether they do something or not.
     pub fn handle(&mut self, event: &PointerEvent) -> bool {
+        let (PointerEvent::Motion { buttons, .. }
+        | PointerEvent::Position { buttons, .. }
+        | PointerEvent::Press { buttons, .. }
+        | PointerEvent::Release { buttons }) = *event;
+        self.held = buttons & !WHEEL;
         if matches!(event, PointerEvent::Press { .. } | PointerEvent::Release { .. }) {
             return false;
         }
-        self.0 += 1;
-        let full = self.0 == ACKNOWLEDGED_TOGETHER;
+        self.unacknowledged += 1;
+        let full = self.unacknowledged == ACKNOWLEDGED_TOGETHER;
         if full {
-            self.0 = 0;
+            self.unacknowledged = 0;
         }
         full
+    }
+
+    /// Whether the client holds a button, which nobody lets go of when it is gone.
+    pub fn holds_buttons(&self) -> bool {
+        self.held != 0
     }
 }
 
@@ -234,6 +252,21 @@ mod tests {
             assert_eq!(device_buttons(1 << number), device, "button {}", number + 1);
         }
         assert_eq!(device_buttons(0x7f), 0xc7);
+    }
+
+    #[test]
+    fn held_buttons_are_those_of_the_last_message() {
+        let mut movements = Movements::default();
+        for (event, holds) in [
+            (PointerEvent::Motion { dx: 0, dy: 0, buttons: 1 }, true),
+            (PointerEvent::Release { buttons: 0 }, false),
+            (PointerEvent::Press { button: 4, buttons: 0x18 }, false),
+            (PointerEvent::Press { button: 6, buttons: 0x38 }, true),
+            (PointerEvent::Position { x: 0, y: 0, buttons: 0, display: 0 }, false),
+        ] {
+            movements.handle(&event);
+            assert_eq!(movements.holds_buttons(), holds, "{event:?}");
+        }
     }
 
     #[test]
