@@ -25,6 +25,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_LOCK_PREFIX] = "0.15.1 takes Ctrl+Break and Pause for scroll and num lock",
     [DIFF_DISPLAY_COUNT] = "0.15.1 looks only when a picture comes or goes",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
+    [DIFF_ANSWERS] = "who asks for what is switched off is told so; 0.15.1 lets him wait",
     [DIFF_REMOVE_DETACHED] = "what was added can be removed; 0.15.1 has forgotten it",
 };
 

@@ -647,18 +647,48 @@ static void clients_tokens(void)
 /* ---- switches ---- */
 
 static const uint32_t clipboard_types[] = { CLIPBOARD, GRAB, REQUEST, RELEASE };
-static const uint32_t file_types[] = { FILE_START, FILE_STATUS, FILE_DATA };
+static const uint32_t file_types[] = { FILE_START, FILE_DATA, FILE_STATUS };
+/** In FILE_STATUS. */
+enum { FILE_ERROR = 2 };
 
-/** One message of each type both ways; those of `off` do not arrive. */
+/** What our library says to a side that has asked for what is switched off. */
+static bool answered(uint32_t type, bool client)
+{
+    return differs(DIFF_ANSWERS, 1, 0) &&
+           (type == CLIPBOARD || type == REQUEST || (client && type == FILE_START));
+}
+
+/** Clipboard without data, or the failure of file 7. */
+static size_t answer(uint32_t type, uint8_t *body)
+{
+    if (type != FILE_START)
+        return (size_t)(put32(body, 0) - body);
+    return (size_t)(put32(put32(body, 7), FILE_ERROR) - body);
+}
+
+/** One message of each type both ways; they pass, or are answered if somebody waits. */
 static void exchange(struct bench *b, const uint32_t *types, size_t n, bool passes)
 {
+    static const uint8_t body[40] = { 7 };
+    uint8_t reply[8];
     for (size_t i = 0; i < n; i++) {
-        client_says(&b->c, types[i], NULL, 40);
+        uint32_t type = types[i];
+        uint32_t answer_type = type == FILE_START ? FILE_STATUS : CLIPBOARD;
+        size_t length = answer(type, reply);
+        client_says(&b->c, type, body, sizeof body);
         if (passes)
-            agent_gets(b, types[i], NULL, 40);
-        agent_says(b, types[i], NULL, 40);
+            agent_gets(b, type, body, sizeof body);
+        else if (type == CLIPBOARD && answered(type, false))
+            agent_gets(b, CLIPBOARD, reply, length);
+        else if (type != CLIPBOARD && answered(type, true))
+            client_gets(&b->c, answer_type, reply, length);
+        agent_says(b, type, body, sizeof body);
         if (passes)
-            client_gets(&b->c, types[i], NULL, 40);
+            client_gets(&b->c, type, body, sizeof body);
+        else if (type == CLIPBOARD && answered(type, true))
+            client_gets(&b->c, CLIPBOARD, reply, length);
+        else if (type != CLIPBOARD && answered(type, false))
+            agent_gets(b, CLIPBOARD, reply, length);
     }
     client_says(&b->c, REPLY, "end", 3);
     agent_gets(b, REPLY, "end", 3);
