@@ -84,6 +84,8 @@ static const struct {
     { "agent", "token_before_start", "ends the process" },
     { "agent", "capabilities_in_pieces", "changes bytes of pieces that are no announcement" },
     { "agent", "starts_in_the_middle", "gives the client the rest of the message" },
+    { "agent", "several_clients", "takes the pieces of all for those of one message" },
+    { "agent", "one_of_several_without_tokens", "reads nothing while one has no tokens" },
     { "port", "port_without_name", "compares a null pointer" },
     { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
 };
