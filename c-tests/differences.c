@@ -25,6 +25,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_LOCK_PREFIX] = "0.15.1 takes Ctrl+Break and Pause for scroll and num lock",
     [DIFF_DISPLAY_COUNT] = "0.15.1 looks only when a picture comes or goes",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
+    [DIFF_ANSWERS] = "who asks for what is switched off is told so; 0.15.1 lets him wait",
     [DIFF_REMOVE_DETACHED] = "what was added can be removed; 0.15.1 has forgotten it",
 };
 
@@ -84,6 +85,8 @@ static const struct {
     { "agent", "token_before_start", "ends the process" },
     { "agent", "capabilities_in_pieces", "changes bytes of pieces that are no announcement" },
     { "agent", "starts_in_the_middle", "gives the client the rest of the message" },
+    { "agent", "several_clients", "takes the pieces of all for those of one message" },
+    { "agent", "one_of_several_without_tokens", "reads nothing while one has no tokens" },
     { "port", "port_without_name", "compares a null pointer" },
     { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
 };

@@ -47,6 +47,8 @@ enum difference {
     DIFF_DISPLAY_COUNT,
     /** remove_interface of an agent that was detached for what it said. */
     DIFF_REMOVE_DETACHED,
+    /** What is switched off is answered. */
+    DIFF_ANSWERS,
     DIFF_COUNT
 };
 

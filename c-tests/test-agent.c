@@ -4,266 +4,60 @@
  * main channels on the other.
  */
 #define _GNU_SOURCE
-#include "chardev.h"
-#include "devices.h"
+#include "agent.h"
 #include "differences.h"
-#include "rig.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    PORT_CLIENT = 1,
-    PORT_SERVER = 2,
-    HEAD = 20,
-    CHUNK = 8,
-    PIECE = 2048,
-    WINDOW = 10,
-    LOT = 5,
-    ALL_TOKENS = -1,
-};
-
-/* Message types. */
-enum {
-    MOUSE_STATE = 1,
-    MONITORS_CONFIG = 2,
-    REPLY = 3,
-    CLIPBOARD = 4,
-    ANNOUNCE = 6,
-    GRAB = 7,
-    REQUEST = 8,
-    RELEASE = 9,
-    FILE_START = 10,
-    FILE_STATUS = 11,
-    FILE_DATA = 12,
-    CLIENT_DISCONNECTED = 13,
-    GRAPHICS_INFO = 16,
-};
-
-/** A server with an agent and one client. */
-struct bench {
-    struct rig r;
-    struct chardev agent;
-    struct client c;
-    uint32_t session;
-    uint64_t taken; /**< bytes of the agent's input that were looked at */
-};
-
-static void add_agent(struct bench *b)
-{
-    chardev_prepare(&b->agent, "vdagent", NULL);
-    EXPECT_EQ(chardev_add(&b->agent, b->r.server), 0);
-    EXPECT(b->agent.added);
-    b->taken = 0;
-}
-
-static void start(struct client *c, int32_t tokens)
-{
-    uint8_t body[4];
-    put32(body, (uint32_t)tokens);
-    EXPECT(client_send(c, C_MAIN_AGENT_START, body, 4));
-}
-
-/** The next message but for tokens, which the client never runs out of here, and the
- *  mouse mode, which follows the displays. */
-static void expect(struct client *c, uint16_t type, struct message *m)
-{
-    for (;;) {
-        EXPECT_MSG(client_next(c, m), "no message, expected type %d", type);
-        if (m->type == type)
-            return;
-        EXPECT_MSG(m->type == S_MAIN_AGENT_TOKEN || m->type == S_MAIN_MOUSE_MODE, "message %d, expected %d", m->type, type);
-        message_free(m);
-    }
-}
-
-/** Whatever was sent to the server before has been handled when this returns. */
-static void settle(struct client *c)
-{
-    struct message m;
-    EXPECT(client_send(c, C_MAIN_ATTACH_CHANNELS, NULL, 0));
-    expect(c, S_MAIN_CHANNELS_LIST, &m);
-    message_free(&m);
-}
-
-static void open_bench(struct bench *b)
-{
-    *b = (struct bench){ 0 };
-    rig_open(&b->r);
-    add_agent(b);
-    b->session = rig_main(&b->r, &b->c);
-}
-
-/** The client has begun with the agent and takes everything. */
-static void open_talking(struct bench *b)
-{
-    open_bench(b);
-    start(&b->c, ALL_TOKENS);
-    settle(&b->c);
-}
-
-static void close_bench(struct bench *b)
-{
-    settle(&b->c);
-    EXPECT(client_silent(&b->c, 0));
-    client_close(&b->c);
-    chardev_remove(&b->agent);
-    rig_close(&b->r);
-}
-
-/* ---- bytes ---- */
-
-/** Head and `size` bytes of body; `data` NULL: the pattern. */
-static uint8_t *message(uint32_t type, const void *data, size_t size)
-{
-    uint8_t *bytes = malloc(HEAD + size);
-    uint8_t *p = put32(put64(put32(put32(bytes, 1), type), 0), (uint32_t)size);
-    if (data)
-        memcpy(p, data, size);
-    else
-        chardev_fill(p, size, type);
-    return bytes;
-}
-
-static void queue_chunk(struct bench *b, uint32_t port, const void *data, size_t size)
-{
-    uint8_t header[CHUNK];
-    put32(put32(header, port), (uint32_t)size);
-    chardev_queue(&b->agent, header, CHUNK);
-    chardev_queue(&b->agent, data, size);
-}
-
-static void say_chunk(struct bench *b, uint32_t port, const void *data, size_t size)
-{
-    queue_chunk(b, port, data, size);
-    chardev_wakeup(&b->agent);
-}
-
-/** The agent says a message in one chunk. */
-static void agent_says(struct bench *b, uint32_t type, const void *data, size_t size)
-{
-    uint8_t *bytes = message(type, data, size);
-    say_chunk(b, PORT_CLIENT, bytes, HEAD + size);
-    free(bytes);
-}
-
-static void expect_bytes(struct client *c, const uint8_t *data, size_t size)
-{
-    struct message m;
-    for (size_t at = 0; at < size; at += m.size) {
-        expect(c, S_MAIN_AGENT_DATA, &m);
-        EXPECT(m.size >= 1 && m.size <= PIECE && at + m.size <= size);
-        EXPECT(!memcmp(m.body, data + at, m.size));
-        message_free(&m);
-    }
-}
-
-/** The client gets a message of the agent. */
-static void client_gets(struct client *c, uint32_t type, const void *data, size_t size)
-{
-    uint8_t *bytes = message(type, data, size);
-    expect_bytes(c, bytes, HEAD + size);
-    free(bytes);
-}
-
-/** The client says a message; 2048 bytes a piece. */
-static void client_says(struct client *c, uint32_t type, const void *data, size_t size)
-{
-    uint8_t *bytes = message(type, data, size);
-    for (size_t at = 0; at < HEAD + size; at += PIECE) {
-        size_t n = HEAD + size - at < PIECE ? HEAD + size - at : PIECE;
-        EXPECT(client_send(c, C_MAIN_AGENT_DATA, bytes + at, (uint32_t)n));
-    }
-    free(bytes);
-}
-
-/** The agent gets a chunk with these bytes. */
-static void agent_gets_chunk(struct bench *b, uint32_t port, const void *data, size_t size)
-{
-    EXPECT(chardev_wait_input(&b->agent, b->taken + CHUNK + size));
-    const uint8_t *p = b->agent.in + b->taken;
-    EXPECT_EQ(get32(p), port);
-    EXPECT_EQ(get32(p + 4), size);
-    EXPECT(!memcmp(p + CHUNK, data, size));
-    b->taken += CHUNK + size;
-}
-
-/** The agent gets a message in one chunk. */
-static void agent_gets_on(struct bench *b, uint32_t port, uint32_t type, const void *data,
-                          size_t size)
-{
-    uint8_t *bytes = message(type, data, size);
-    agent_gets_chunk(b, port, bytes, HEAD + size);
-    free(bytes);
-}
-
-static void agent_gets(struct bench *b, uint32_t type, const void *data, size_t size)
-{
-    agent_gets_on(b, PORT_CLIENT, type, data, size);
-}
-
-static void agent_got_nothing_more(struct bench *b)
-{
-    EXPECT_EQ(b->agent.in_len, b->taken);
-}
-
-static void expect_word(struct client *c, uint16_t type, uint32_t word)
-{
-    struct message m;
-    expect(c, type, &m);
-    EXPECT_EQ(m.size, 4);
-    EXPECT_EQ(get32(m.body), word);
-    message_free(&m);
-}
 
 /* ---- coming and going ---- */
 
 static void agent_in_init(void)
 {
-    struct bench b = { 0 };
+    struct agent_bench b = { 0 };
     struct message m;
     rig_open(&b.r);
     for (int attached = 0; attached < 2; attached++) {
         if (attached)
-            add_agent(&b);
+            agent_add(&b);
         rig_connect(&b.r, &b.c);
         EXPECT_EQ(client_link(&b.c, CH_MAIN, 0, 0, ""), LINK_OK);
         client_expect(&b.c, S_MAIN_INIT, &m);
         EXPECT_EQ(get32(m.body + 16), attached);
         EXPECT_EQ(get32(m.body + 20), WINDOW);
         message_free(&m);
-        settle(&b.c);
+        agent_settle(&b.c);
         if (!attached)
             client_close(&b.c);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void comes_and_goes(void)
 {
-    struct bench b = { 0 };
+    struct agent_bench b = { 0 };
     rig_open(&b.r);
     rig_main(&b.r, &b.c);
     for (int i = 0; i < 3; i++) {
-        add_agent(&b);
+        agent_add(&b);
         EXPECT_EQ(b.agent.n_states, 1);
         EXPECT_EQ(b.agent.states[0], 1);
-        expect_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+        client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
         if (i == 2)
             break;
         EXPECT_EQ(spice_server_remove_interface(&b.agent.sin.base), 0);
         b.agent.added = false;
         EXPECT_EQ(b.agent.n_states, 2);
         EXPECT_EQ(b.agent.states[1], 0);
-        expect_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+        client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
         chardev_forget(&b.agent);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void clients_without_the_capability(void)
 {
-    struct bench b = { 0 };
+    struct agent_bench b = { 0 };
     struct message m;
     struct link l;
     rig_open(&b.r);
@@ -273,18 +67,18 @@ static void clients_without_the_capability(void)
     EXPECT_EQ(client_link_with(&b.c, &l, ""), LINK_OK);
     client_expect(&b.c, S_MAIN_INIT, &m);
     message_free(&m);
-    add_agent(&b);
+    agent_add(&b);
     client_expect(&b.c, S_MAIN_AGENT_CONNECTED, &m);
     EXPECT_EQ(m.size, 0);
     message_free(&m);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void second_agent_is_not_served(void)
 {
-    struct bench b;
+    struct agent_bench b;
     struct chardev second;
-    open_talking(&b);
+    agent_open_talking(&b);
     chardev_prepare(&second, "vdagent", NULL);
     EXPECT_EQ(chardev_add(&second, b.r.server), 0);
     EXPECT(!second.added);
@@ -293,13 +87,13 @@ static void second_agent_is_not_served(void)
     agent_says(&b, REPLY, "12345678", 8);
     client_gets(&b.c, REPLY, "12345678", 8);
     chardev_forget(&second);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void talk_goes_on_with_the_next_agent(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     for (int i = 0; i < 3; i++) {
         agent_says(&b, REPLY, NULL, 3000);
         client_gets(&b.c, REPLY, NULL, 3000);
@@ -308,49 +102,49 @@ static void talk_goes_on_with_the_next_agent(void)
         EXPECT_EQ(spice_server_remove_interface(&b.agent.sin.base), 0);
         b.agent.added = false;
         chardev_forget(&b.agent);
-        expect_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+        client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
         /* for nobody, and without tokens */
         for (int n = 0; n < 2 * WINDOW; n++)
             client_says(&b.c, GRAB, NULL, 8);
-        settle(&b.c);
-        add_agent(&b);
-        expect_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+        agent_settle(&b.c);
+        agent_add(&b);
+        client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
         /* the client's tokens are still good */
         agent_says(&b, REPLY, "early", 5);
         client_gets(&b.c, REPLY, "early", 5);
         client_says(&b.c, GRAB, NULL, 8);
-        settle(&b.c);
+        agent_settle(&b.c);
         agent_got_nothing_more(&b);
-        start(&b.c, ALL_TOKENS);
-        settle(&b.c);
+        agent_start(&b.c, ALL_TOKENS);
+        agent_settle(&b.c);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* A message that has lost its beginning to another agent is for nobody. */
 static void agent_goes_in_the_middle(void)
 {
-    struct bench b;
-    open_talking(&b);
-    uint8_t *bytes = message(GRAB, NULL, 100);
+    struct agent_bench b;
+    agent_open_talking(&b);
+    uint8_t *bytes = agent_message(GRAB, NULL, 100);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes, 50));
     agent_gets_chunk(&b, PORT_CLIENT, bytes, 50);
-    say_chunk(&b, PORT_CLIENT, bytes, 30);
-    expect_bytes(&b.c, bytes, 30);
+    agent_say_chunk(&b, PORT_CLIENT, bytes, 30);
+    client_gets_bytes(&b.c, bytes, 30);
     chardev_queue(&b.agent, "\1\0\0", 3);
     chardev_wakeup(&b.agent);
     chardev_remove(&b.agent);
-    expect_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
-    add_agent(&b);
-    expect_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
-    start(&b.c, ALL_TOKENS);
+    client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+    agent_add(&b);
+    client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+    agent_start(&b.c, ALL_TOKENS);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes + 50, 70));
     client_says(&b.c, GRAB, "next", 4);
     agent_gets(&b, GRAB, "next", 4);
     agent_says(&b, GRAB, "next", 4);
     client_gets(&b.c, GRAB, "next", 4);
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* ---- data ---- */
@@ -358,28 +152,28 @@ static void agent_goes_in_the_middle(void)
 static void messages_of_all_sizes(void)
 {
     static const size_t sizes[] = { 0, 1, 4, 2027, 2028, 2029, 2048, 4076, 6000, 100000 };
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     for (size_t i = 0; i < TAP_COUNT(sizes); i++) {
         agent_says(&b, REPLY, NULL, sizes[i]);
         client_gets(&b.c, REPLY, NULL, sizes[i]);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void pieces_of_a_chunk(void)
 {
     static const size_t pieces[] = { 2048, 2048, 904 };
-    struct bench b;
+    struct agent_bench b;
     struct message m;
-    open_talking(&b);
+    agent_open_talking(&b);
     agent_says(&b, REPLY, NULL, 5000 - HEAD);
     for (size_t i = 0; i < TAP_COUNT(pieces); i++) {
         client_expect(&b.c, S_MAIN_AGENT_DATA, &m);
         EXPECT_EQ(m.size, pieces[i]);
         message_free(&m);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* One message in chunks of one size, read in pieces of another. */
@@ -388,49 +182,49 @@ static void any_split(void)
     static const size_t chunks[] = { HEAD, HEAD + 1, 100, PIECE, PIECE + 1, 9000 };
     static const int reads[] = { 1, 3, 8, 9, 100, 0 };
     enum { BODY = 9000 - HEAD };
-    struct bench b;
+    struct agent_bench b;
     struct message m;
-    open_talking(&b);
-    uint8_t *bytes = message(REPLY, NULL, BODY);
+    agent_open_talking(&b);
+    uint8_t *bytes = agent_message(REPLY, NULL, BODY);
     for (size_t i = 0; i < TAP_COUNT(chunks); i++)
         for (size_t r = 0; r < TAP_COUNT(reads); r++) {
             b.agent.read_chunk = reads[r];
             for (size_t at = 0; at < HEAD + BODY; at += chunks[i]) {
                 size_t left = HEAD + BODY - at;
-                queue_chunk(&b, PORT_CLIENT, bytes + at, left < chunks[i] ? left : chunks[i]);
+                agent_queue_chunk(&b, PORT_CLIENT, bytes + at, left < chunks[i] ? left : chunks[i]);
                 /* not for the client */
-                queue_chunk(&b, PORT_SERVER, bytes, 77);
+                agent_queue_chunk(&b, PORT_SERVER, bytes, 77);
             }
             for (size_t at = 0; at < HEAD + BODY; at += m.size) {
                 /* as QEMU, which wakes as long as the guest has something to say */
                 chardev_pump(&b.agent);
-                expect(&b.c, S_MAIN_AGENT_DATA, &m);
+                agent_expect(&b.c, S_MAIN_AGENT_DATA, &m);
                 EXPECT(at + m.size <= HEAD + BODY && !memcmp(m.body, bytes + at, m.size));
                 message_free(&m);
             }
         }
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* The reference reads zero bytes for ever. */
 static void empty_chunks(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     for (int i = 0; i < 1000; i++)
-        queue_chunk(&b, i % 2 ? PORT_CLIENT : PORT_SERVER, "", 0);
+        agent_queue_chunk(&b, i % 2 ? PORT_CLIENT : PORT_SERVER, "", 0);
     agent_says(&b, REPLY, "body", 4);
     client_gets(&b.c, REPLY, "body", 4);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void chunks_of_the_client(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     b.agent.write_chunk = 3;
-    uint8_t *bytes = message(GRAB, NULL, 4000);
+    uint8_t *bytes = agent_message(GRAB, NULL, 4000);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes, HEAD));
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes + HEAD, PIECE));
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes + HEAD + PIECE, 4000 - PIECE));
@@ -438,13 +232,13 @@ static void chunks_of_the_client(void)
     agent_gets_chunk(&b, PORT_CLIENT, bytes + HEAD, PIECE);
     agent_gets_chunk(&b, PORT_CLIENT, bytes + HEAD + PIECE, 4000 - PIECE);
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void device_calls_back(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     b.agent.wakeup_in_read = b.agent.wakeup_in_write = b.agent.wakeup_in_state = true;
     b.agent.read_chunk = 11;
     agent_says(&b, REPLY, NULL, 5000);
@@ -452,14 +246,14 @@ static void device_calls_back(void)
     client_gets(&b.c, REPLY, NULL, 5000);
     client_says(&b.c, GRAB, NULL, 1000);
     agent_gets(&b, GRAB, NULL, 1000);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void read_fails(void)
 {
-    struct bench b;
-    open_talking(&b);
-    uint8_t *bytes = message(REPLY, "body", 4);
+    struct agent_bench b;
+    agent_open_talking(&b);
+    uint8_t *bytes = agent_message(REPLY, "body", 4);
     uint8_t header[CHUNK];
     put32(put32(header, PORT_CLIENT), HEAD + 4);
     chardev_say(&b.agent, header, 5);
@@ -472,31 +266,31 @@ static void read_fails(void)
     chardev_wakeup(&b.agent);
     b.agent.read_result = 0;
     chardev_say(&b.agent, bytes + 10, HEAD + 4 - 10);
-    expect_bytes(&b.c, bytes, HEAD + 4);
+    client_gets_bytes(&b.c, bytes, HEAD + 4);
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void data_wait_while_the_vm_stands_still(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     spice_server_vm_stop(b.r.server);
     agent_says(&b, REPLY, "body", 4);
     client_says(&b.c, GRAB, "grab", 4);
-    settle(&b.c);
+    agent_settle(&b.c);
     agent_got_nothing_more(&b);
     spice_server_vm_start(b.r.server);
     client_gets(&b.c, REPLY, "body", 4);
     agent_gets(&b, GRAB, "grab", 4);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void slow_client(void)
 {
     enum { BODY = 8 << 20 };
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     agent_says(&b, REPLY, NULL, BODY);
     host_drain();
     /* the client does not read, and so the agent waits */
@@ -504,161 +298,191 @@ static void slow_client(void)
     EXPECT(unread > BODY / 4);
     client_gets(&b.c, REPLY, NULL, BODY);
     EXPECT_EQ(chardev_unread(&b.agent), 0);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* ---- who may talk when ---- */
 
 static void data_before_start(void)
 {
-    struct bench b;
-    open_bench(&b);
+    struct agent_bench b;
+    agent_open(&b);
     for (int i = 0; i < 3 * WINDOW; i++)
         client_says(&b.c, GRAB, NULL, 100);
     agent_says(&b, REPLY, "lost", 4);
-    settle(&b.c);
+    agent_settle(&b.c);
     agent_got_nothing_more(&b);
     EXPECT_EQ(chardev_unread(&b.agent), 0);
-    start(&b.c, ALL_TOKENS);
+    agent_start(&b.c, ALL_TOKENS);
     client_says(&b.c, GRAB, NULL, 100);
     agent_gets(&b, GRAB, NULL, 100);
     agent_says(&b, REPLY, "body", 4);
     client_gets(&b.c, REPLY, "body", 4);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void token_before_start(void)
 {
-    struct bench b;
-    open_bench(&b);
+    struct agent_bench b;
+    agent_open(&b);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_TOKEN, "\5\0\0\0", 4));
-    settle(&b.c);
+    agent_settle(&b.c);
     /* they do not count */
-    start(&b.c, 1);
-    settle(&b.c);
+    agent_start(&b.c, 1);
+    agent_settle(&b.c);
     agent_says(&b, REPLY, "1", 1);
     agent_says(&b, REPLY, "2", 1);
     client_gets(&b.c, REPLY, "1", 1);
-    settle(&b.c);
-    close_bench(&b);
+    agent_settle(&b.c);
+    agent_close(&b);
 }
 
 static void data_without_an_agent(void)
 {
-    struct bench b = { 0 };
+    struct agent_bench b = { 0 };
     rig_open(&b.r);
     rig_main(&b.r, &b.c);
     for (int i = 0; i < 3 * WINDOW; i++)
         client_says(&b.c, GRAB, NULL, 3000);
-    settle(&b.c);
+    agent_settle(&b.c);
     /* but what is no message is no message */
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, "short", 5));
     EXPECT(client_closed(&b.c));
     client_close(&b.c);
     rig_main(&b.r, &b.c);
-    add_agent(&b);
-    expect_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
-    close_bench(&b);
+    agent_add(&b);
+    client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+    agent_close(&b);
 }
 
 static void tokens_come_back(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     for (int i = 1; i <= 4 * LOT; i++) {
         client_says(&b.c, GRAB, NULL, 10);
         if (i % LOT == 0)
-            expect_word(&b.c, S_MAIN_AGENT_TOKEN, LOT);
+            client_gets_word(&b.c, S_MAIN_AGENT_TOKEN, LOT);
         else
             EXPECT(client_silent(&b.c, i < LOT ? 5 : 0));
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void tokens_come_back_when_the_agent_takes(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     chardev_accept(&b.agent, 0);
     for (int i = 0; i < WINDOW; i++)
         client_says(&b.c, GRAB, NULL, 10);
-    settle(&b.c);
+    agent_settle(&b.c);
     for (int i = 0; i < 2; i++) {
         chardev_accept(&b.agent, LOT * (CHUNK + HEAD + 10) - 1);
-        settle(&b.c);
+        agent_settle(&b.c);
         chardev_accept(&b.agent, 1);
-        expect_word(&b.c, S_MAIN_AGENT_TOKEN, LOT);
+        client_gets_word(&b.c, S_MAIN_AGENT_TOKEN, LOT);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void more_than_the_window(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     chardev_accept(&b.agent, 0);
     for (int i = 0; i < WINDOW; i++)
         client_says(&b.c, GRAB, NULL, 10);
-    settle(&b.c);
+    agent_settle(&b.c);
     client_says(&b.c, GRAB, NULL, 10);
     EXPECT(client_closed(&b.c));
     client_close(&b.c);
     /* what it had said is gone, but for what the agent was about to take */
     EXPECT_EQ(spice_server_get_num_clients(b.r.server), 0);
     chardev_accept(&b.agent, CHARDEV_UNLIMITED);
-    uint8_t *bytes = message(GRAB, NULL, 10);
+    uint8_t *bytes = agent_message(GRAB, NULL, 10);
     agent_gets_chunk(&b, PORT_CLIENT, bytes, HEAD + 10);
     free(bytes);
     agent_gets_on(&b, PORT_SERVER, CLIENT_DISCONNECTED, "", 0);
     agent_got_nothing_more(&b);
     rig_main(&b.r, &b.c);
-    start(&b.c, ALL_TOKENS);
+    agent_start(&b.c, ALL_TOKENS);
     client_says(&b.c, GRAB, NULL, 10);
     agent_gets(&b, GRAB, NULL, 10);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void clients_tokens(void)
 {
-    struct bench b;
-    open_bench(&b);
-    start(&b.c, 2);
-    settle(&b.c);
+    struct agent_bench b;
+    agent_open(&b);
+    agent_start(&b.c, 2);
+    agent_settle(&b.c);
     for (int i = 0; i < 6; i++)
         agent_says(&b, REPLY, &"abcdef"[i], 1);
     client_gets(&b.c, REPLY, "a", 1);
     client_gets(&b.c, REPLY, "b", 1);
-    settle(&b.c);
+    agent_settle(&b.c);
     EXPECT(chardev_unread(&b.agent) > 3 * (CHUNK + HEAD + 1));
     EXPECT(client_send(&b.c, C_MAIN_AGENT_TOKEN, "\1\0\0\0", 4));
     client_gets(&b.c, REPLY, "c", 1);
     /* AGENT_START once more sets them */
-    start(&b.c, 0);
-    settle(&b.c);
-    start(&b.c, 1);
+    agent_start(&b.c, 0);
+    agent_settle(&b.c);
+    agent_start(&b.c, 1);
     client_gets(&b.c, REPLY, "d", 1);
-    settle(&b.c);
+    agent_settle(&b.c);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_TOKEN, "\2\0\0\0", 4));
     client_gets(&b.c, REPLY, "e", 1);
     client_gets(&b.c, REPLY, "f", 1);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* ---- switches ---- */
 
 static const uint32_t clipboard_types[] = { CLIPBOARD, GRAB, REQUEST, RELEASE };
-static const uint32_t file_types[] = { FILE_START, FILE_STATUS, FILE_DATA };
+static const uint32_t file_types[] = { FILE_START, FILE_DATA, FILE_STATUS };
+/** In FILE_STATUS. */
+enum { FILE_ERROR = 2 };
 
-/** One message of each type both ways; those of `off` do not arrive. */
-static void exchange(struct bench *b, const uint32_t *types, size_t n, bool passes)
+/** What our library says to a side that has asked for what is switched off. */
+static bool answered(uint32_t type, bool client)
 {
+    return differs(DIFF_ANSWERS, 1, 0) &&
+           (type == CLIPBOARD || type == REQUEST || (client && type == FILE_START));
+}
+
+/** Clipboard without data, or the failure of file 7. */
+static size_t answer(uint32_t type, uint8_t *body)
+{
+    if (type != FILE_START)
+        return (size_t)(put32(body, 0) - body);
+    return (size_t)(put32(put32(body, 7), FILE_ERROR) - body);
+}
+
+/** One message of each type both ways; they pass, or are answered if somebody waits. */
+static void exchange(struct agent_bench *b, const uint32_t *types, size_t n, bool passes)
+{
+    static const uint8_t body[40] = { 7 };
+    uint8_t reply[8];
     for (size_t i = 0; i < n; i++) {
-        client_says(&b->c, types[i], NULL, 40);
+        uint32_t type = types[i];
+        uint32_t answer_type = type == FILE_START ? FILE_STATUS : CLIPBOARD;
+        size_t length = answer(type, reply);
+        client_says(&b->c, type, body, sizeof body);
         if (passes)
-            agent_gets(b, types[i], NULL, 40);
-        agent_says(b, types[i], NULL, 40);
+            agent_gets(b, type, body, sizeof body);
+        else if (type == CLIPBOARD && answered(type, false))
+            agent_gets(b, CLIPBOARD, reply, length);
+        else if (type != CLIPBOARD && answered(type, true))
+            client_gets(&b->c, answer_type, reply, length);
+        agent_says(b, type, body, sizeof body);
         if (passes)
-            client_gets(&b->c, types[i], NULL, 40);
+            client_gets(&b->c, type, body, sizeof body);
+        else if (type == CLIPBOARD && answered(type, true))
+            client_gets(&b->c, CLIPBOARD, reply, length);
+        else if (type != CLIPBOARD && answered(type, false))
+            agent_gets(b, CLIPBOARD, reply, length);
     }
     client_says(&b->c, REPLY, "end", 3);
     agent_gets(b, REPLY, "end", 3);
@@ -668,8 +492,8 @@ static void exchange(struct bench *b, const uint32_t *types, size_t n, bool pass
 
 static void copy_paste_switched(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     for (int i = 0; i < 3; i++) {
         exchange(&b, clipboard_types, TAP_COUNT(clipboard_types), true);
         EXPECT_EQ(spice_server_set_agent_copypaste(b.r.server, 0), 0);
@@ -677,13 +501,13 @@ static void copy_paste_switched(void)
         exchange(&b, file_types, TAP_COUNT(file_types), true);
         EXPECT_EQ(spice_server_set_agent_copypaste(b.r.server, 1), 0);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void file_transfer_switched(void)
 {
-    struct bench b;
-    open_talking(&b);
+    struct agent_bench b;
+    agent_open_talking(&b);
     for (int i = 0; i < 3; i++) {
         exchange(&b, file_types, TAP_COUNT(file_types), true);
         EXPECT_EQ(spice_server_set_agent_file_xfer(b.r.server, 0), 0);
@@ -691,43 +515,43 @@ static void file_transfer_switched(void)
         exchange(&b, clipboard_types, TAP_COUNT(clipboard_types), true);
         EXPECT_EQ(spice_server_set_agent_file_xfer(b.r.server, 1), 0);
     }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* Messages are not cut by a switch. */
 static void switched_in_the_middle(void)
 {
-    struct bench b;
-    open_talking(&b);
-    uint8_t *bytes = message(GRAB, NULL, 100);
+    struct agent_bench b;
+    agent_open_talking(&b);
+    uint8_t *bytes = agent_message(GRAB, NULL, 100);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes, 50));
     agent_gets_chunk(&b, PORT_CLIENT, bytes, 50);
-    say_chunk(&b, PORT_CLIENT, bytes, 70);
-    expect_bytes(&b.c, bytes, 70);
+    agent_say_chunk(&b, PORT_CLIENT, bytes, 70);
+    client_gets_bytes(&b.c, bytes, 70);
     spice_server_set_agent_copypaste(b.r.server, 0);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes + 50, 70));
     agent_gets_chunk(&b, PORT_CLIENT, bytes + 50, 70);
-    say_chunk(&b, PORT_CLIENT, bytes + 70, 50);
-    expect_bytes(&b.c, bytes + 70, 50);
+    agent_say_chunk(&b, PORT_CLIENT, bytes + 70, 50);
+    client_gets_bytes(&b.c, bytes + 70, 50);
     /* and those that began while it was off stay off */
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes, 50));
-    say_chunk(&b, PORT_CLIENT, bytes, 70);
-    settle(&b.c);
+    agent_say_chunk(&b, PORT_CLIENT, bytes, 70);
+    agent_settle(&b.c);
     spice_server_set_agent_copypaste(b.r.server, 1);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes + 50, 70));
-    say_chunk(&b, PORT_CLIENT, bytes + 70, 50);
-    settle(&b.c);
+    agent_say_chunk(&b, PORT_CLIENT, bytes + 70, 50);
+    agent_settle(&b.c);
     agent_got_nothing_more(&b);
     exchange(&b, clipboard_types, TAP_COUNT(clipboard_types), true);
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void capabilities_are_adjusted(void)
 {
-    struct bench b;
+    struct agent_bench b;
     uint8_t body[12], expected[12];
-    open_talking(&b);
+    agent_open_talking(&b);
     for (int copy_paste = 0; copy_paste < 2; copy_paste++)
         for (int files = 0; files < 2; files++) {
             spice_server_set_agent_copypaste(b.r.server, copy_paste);
@@ -742,22 +566,22 @@ static void capabilities_are_adjusted(void)
             client_says(&b.c, ANNOUNCE, body, sizeof body);
             agent_gets(&b, ANNOUNCE, body, sizeof body);
         }
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* The reference looks at each piece as if it began a message. */
 static void capabilities_in_pieces(void)
 {
-    struct bench b;
+    struct agent_bench b;
     uint8_t body[12];
-    open_talking(&b);
+    agent_open_talking(&b);
     put32(put32(put32(body, 0), 0xffffffff), 0xffffffff);
-    uint8_t *bytes = message(ANNOUNCE, body, sizeof body);
+    uint8_t *bytes = agent_message(ANNOUNCE, body, sizeof body);
     spice_server_set_agent_copypaste(b.r.server, 0);
     for (size_t first = HEAD; first < HEAD + sizeof body; first++) {
-        queue_chunk(&b, PORT_CLIENT, bytes, first);
+        agent_queue_chunk(&b, PORT_CLIENT, bytes, first);
         for (size_t at = first; at < HEAD + sizeof body; at++)
-            queue_chunk(&b, PORT_CLIENT, bytes + at, 1);
+            agent_queue_chunk(&b, PORT_CLIENT, bytes + at, 1);
         chardev_pump(&b.agent);
         put32(body + 4, 0xffffffff & ~0x68u);
         client_gets(&b.c, ANNOUNCE, body, sizeof body);
@@ -769,13 +593,13 @@ static void capabilities_in_pieces(void)
         client_gets(&b.c, ANNOUNCE, body, size);
     }
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* ---- broken messages ---- */
 
 /** What is said ends the client, and the next one finds everything in order. */
-static void client_is_cut(struct bench *b, const void *first, size_t n, const void *second,
+static void client_is_cut(struct agent_bench *b, const void *first, size_t n, const void *second,
                           size_t m)
 {
     EXPECT(client_send(&b->c, C_MAIN_AGENT_DATA, first, (uint32_t)n));
@@ -788,17 +612,17 @@ static void client_is_cut(struct bench *b, const void *first, size_t n, const vo
     agent_gets_on(b, PORT_SERVER, CLIENT_DISCONNECTED, "", 0);
     agent_got_nothing_more(b);
     rig_main(&b->r, &b->c);
-    start(&b->c, ALL_TOKENS);
+    agent_start(&b->c, ALL_TOKENS);
     client_says(&b->c, GRAB, "next", 4);
     agent_gets(b, GRAB, "next", 4);
 }
 
 static void broken_messages_of_the_client(void)
 {
-    struct bench b;
+    struct agent_bench b;
     static uint8_t long_piece[PIECE + 1];
-    open_talking(&b);
-    uint8_t *bytes = message(GRAB, NULL, 100);
+    agent_open_talking(&b);
+    uint8_t *bytes = agent_message(GRAB, NULL, 100);
     client_is_cut(&b, bytes, HEAD - 1, NULL, 0);
     client_is_cut(&b, bytes, 1, NULL, 0);
     client_is_cut(&b, bytes, HEAD + 101, NULL, 0);
@@ -811,14 +635,14 @@ static void broken_messages_of_the_client(void)
         client_is_cut(&b, bytes, HEAD + 100, NULL, 0);
     }
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /** What the agent says detaches it; the client stays. */
-static void agent_is_detached(struct bench *b, uint32_t port, const void *data, size_t n)
+static void agent_is_detached(struct agent_bench *b, uint32_t port, const void *data, size_t n)
 {
-    say_chunk(b, port, data, n);
-    expect_word(&b->c, S_MAIN_AGENT_DISCONNECTED, 0);
+    agent_say_chunk(b, port, data, n);
+    client_gets_word(&b->c, S_MAIN_AGENT_DISCONNECTED, 0);
     EXPECT_EQ(b->agent.n_states, 2);
     EXPECT_EQ(b->agent.states[1], 0);
     /* it is still there for the host, and nothing flows */
@@ -826,10 +650,10 @@ static void agent_is_detached(struct bench *b, uint32_t port, const void *data, 
     agent_says(b, REPLY, "body", 4);
     spice_server_vm_stop(b->r.server);
     spice_server_vm_start(b->r.server);
-    start(&b->c, ALL_TOKENS);
+    agent_start(&b->c, ALL_TOKENS);
     for (int i = 0; i < 2 * WINDOW; i++)
         client_says(&b->c, GRAB, "grab", 4);
-    settle(&b->c);
+    agent_settle(&b->c);
     EXPECT_EQ(b->agent.reads, reads);
     EXPECT_EQ(b->agent.writes, writes);
     EXPECT_EQ(spice_server_remove_interface(&b->agent.sin.base),
@@ -837,18 +661,18 @@ static void agent_is_detached(struct bench *b, uint32_t port, const void *data, 
     b->agent.added = false;
     chardev_forget(&b->agent);
     EXPECT_EQ(b->agent.n_states, 2);
-    add_agent(b);
-    expect_word(&b->c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
-    start(&b->c, ALL_TOKENS);
-    settle(&b->c);
+    agent_add(b);
+    client_gets_word(&b->c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+    agent_start(&b->c, ALL_TOKENS);
+    agent_settle(&b->c);
     exchange(b, clipboard_types, TAP_COUNT(clipboard_types), true);
 }
 
 static void broken_messages_of_the_agent(void)
 {
-    struct bench b;
-    open_talking(&b);
-    uint8_t *bytes = message(GRAB, NULL, 100);
+    struct agent_bench b;
+    agent_open_talking(&b);
+    uint8_t *bytes = agent_message(GRAB, NULL, 100);
     agent_is_detached(&b, PORT_CLIENT, bytes, HEAD - 1);
     agent_is_detached(&b, PORT_CLIENT, bytes, HEAD + 101);
     agent_is_detached(&b, 0, bytes, HEAD + 100);
@@ -856,62 +680,62 @@ static void broken_messages_of_the_agent(void)
     put32(bytes, 2);
     agent_is_detached(&b, PORT_CLIENT, bytes, HEAD + 100);
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* ---- clients come and go ---- */
 
 static void without_a_client(void)
 {
-    struct bench b = { 0 };
+    struct agent_bench b = { 0 };
     rig_open(&b.r);
-    add_agent(&b);
+    agent_add(&b);
     for (int i = 0; i < 100; i++)
         agent_says(&b, REPLY, NULL, 5000);
     chardev_pump(&b.agent);
     EXPECT_EQ(chardev_unread(&b.agent), 0);
     /* half a message, whose rest is for nobody either */
-    uint8_t *bytes = message(REPLY, NULL, 100);
-    say_chunk(&b, PORT_CLIENT, bytes, 50);
+    uint8_t *bytes = agent_message(REPLY, NULL, 100);
+    agent_say_chunk(&b, PORT_CLIENT, bytes, 50);
     rig_main(&b.r, &b.c);
-    start(&b.c, ALL_TOKENS);
-    settle(&b.c);
-    say_chunk(&b, PORT_CLIENT, bytes + 50, 70);
+    agent_start(&b.c, ALL_TOKENS);
+    agent_settle(&b.c);
+    agent_say_chunk(&b, PORT_CLIENT, bytes + 50, 70);
     agent_says(&b, REPLY, "whole", 5);
     client_gets(&b.c, REPLY, "whole", 5);
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 /* It is connected before the message, and begins with the agent inside it. The reference
  * gives it the rest. */
 static void starts_in_the_middle(void)
 {
-    struct bench b;
-    open_bench(&b);
-    uint8_t *bytes = message(REPLY, NULL, 3000);
-    say_chunk(&b, PORT_CLIENT, bytes, 50);
-    start(&b.c, ALL_TOKENS);
-    settle(&b.c);
-    say_chunk(&b, PORT_CLIENT, bytes + 50, HEAD + 3000 - 50);
+    struct agent_bench b;
+    agent_open(&b);
+    uint8_t *bytes = agent_message(REPLY, NULL, 3000);
+    agent_say_chunk(&b, PORT_CLIENT, bytes, 50);
+    agent_start(&b.c, ALL_TOKENS);
+    agent_settle(&b.c);
+    agent_say_chunk(&b, PORT_CLIENT, bytes + 50, HEAD + 3000 - 50);
     agent_says(&b, REPLY, "whole", 5);
     client_gets(&b.c, REPLY, "whole", 5);
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static void leaves_in_the_middle(void)
 {
-    struct bench b;
-    open_talking(&b);
-    uint8_t *bytes = message(GRAB, NULL, 5000);
+    struct agent_bench b;
+    agent_open_talking(&b);
+    uint8_t *bytes = agent_message(GRAB, NULL, 5000);
     for (int take_over = 0; take_over < 2; take_over++) {
         struct client old = b.c;
         EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes, PIECE));
         agent_gets_chunk(&b, PORT_CLIENT, bytes, PIECE);
         /* and in the middle of the agent's message */
-        say_chunk(&b, PORT_CLIENT, bytes, 3000);
-        expect_bytes(&b.c, bytes, 3000);
+        agent_say_chunk(&b, PORT_CLIENT, bytes, 3000);
+        client_gets_bytes(&b.c, bytes, 3000);
         if (!take_over)
             client_close(&b.c);
         rig_main(&b.r, &b.c);
@@ -920,13 +744,13 @@ static void leaves_in_the_middle(void)
             EXPECT(client_closed(&old));
             client_close(&old);
         }
-        start(&b.c, ALL_TOKENS);
-        settle(&b.c);
-        say_chunk(&b, PORT_CLIENT, bytes + 3000, HEAD + 2000);
+        agent_start(&b.c, ALL_TOKENS);
+        agent_settle(&b.c);
+        agent_say_chunk(&b, PORT_CLIENT, bytes + 3000, HEAD + 2000);
         exchange(&b, clipboard_types, TAP_COUNT(clipboard_types), true);
     }
     free(bytes);
-    close_bench(&b);
+    agent_close(&b);
 }
 
 static bool nobody_is_there(void *opaque)
@@ -936,218 +760,92 @@ static bool nobody_is_there(void *opaque)
 
 static void agent_is_told_of_the_end(void)
 {
-    struct bench b;
-    open_bench(&b);
+    struct agent_bench b;
+    agent_open(&b);
     for (int i = 0; i < 3; i++) {
         client_close(&b.c);
         EXPECT(host_run_until(nobody_is_there, b.r.server, HOST_DEADLINE_MS));
         agent_gets_on(&b, PORT_SERVER, CLIENT_DISCONNECTED, "", 0);
         rig_main(&b.r, &b.c);
         if (i)
-            start(&b.c, ALL_TOKENS);
-        settle(&b.c);
+            agent_start(&b.c, ALL_TOKENS);
+        agent_settle(&b.c);
     }
     agent_got_nothing_more(&b);
-    close_bench(&b);
+    agent_close(&b);
 }
 
-/* ---- what the server says itself ---- */
-
-/** Adds a display whose device is known to the guest by `address`. */
-static void prepare_display(struct bench *b, struct qxl *q, int id, const char *address,
-                            uint32_t first, uint32_t count)
+/* What each hears, and whose message passes when two speak at a time. */
+static void several_clients(void)
 {
-    qxl_prepare(q, id);
-    qxl_add(q, b->r.server);
-    if (address)
-        spice_qxl_set_device_info(&q->sin, address, first, count);
+    struct agent_bench b = { 0 };
+    struct client second;
+    EXPECT_EQ(setenv("SPICE_DEBUG_ALLOW_MC", "1", 1), 0);
+    rig_open(&b.r);
+    agent_add(&b);
+    rig_main(&b.r, &b.c);
+    rig_main(&b.r, &second);
+    agent_start(&b.c, ALL_TOKENS);
+    agent_start(&second, ALL_TOKENS);
+    agent_settle(&b.c);
+    agent_settle(&second);
+    agent_says(&b, REPLY, NULL, 3000);
+    client_gets(&b.c, REPLY, NULL, 3000);
+    client_gets(&second, REPLY, NULL, 3000);
+    client_says(&b.c, GRAB, "1", 1);
+    agent_gets(&b, GRAB, "1", 1);
+    client_says(&second, GRAB, "2", 1);
+    agent_gets(&b, GRAB, "2", 1);
+    uint8_t *bytes = agent_message(GRAB, NULL, 100);
+    EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes, 50));
+    agent_gets_chunk(&b, PORT_CLIENT, bytes, 50);
+    client_says(&second, GRAB, NULL, 3000);
+    agent_settle(&second);
+    EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes + 50, 70));
+    agent_gets_chunk(&b, PORT_CLIENT, bytes + 50, 70);
+    client_says(&second, GRAB, "3", 1);
+    agent_gets(&b, GRAB, "3", 1);
+    /* one leaves in the middle */
+    EXPECT(client_send(&second, C_MAIN_AGENT_DATA, bytes, 50));
+    agent_gets_chunk(&b, PORT_CLIENT, bytes, 50);
+    client_close(&second);
+    agent_gets_on(&b, PORT_SERVER, CLIENT_DISCONNECTED, "", 0);
+    client_says(&b.c, GRAB, "4", 1);
+    agent_gets(&b, GRAB, "4", 1);
+    free(bytes);
+    agent_close(&b);
+    unsetenv("SPICE_DEBUG_ALLOW_MC");
 }
 
-static uint8_t *put_display(uint8_t *p, uint32_t channel, uint32_t monitor, uint32_t display,
-                            const char *address)
+/* A slow client's messages wait while another one takes them; then it is cut. */
+static void one_of_several_without_tokens(void)
 {
-    p = put32(put32(put32(p, channel), monitor), display);
-    size_t n = strlen(address) + 1;
-    p = put32(p, (uint32_t)n);
-    memcpy(p, address, n);
-    return p + n;
-}
-
-/** Adds the display and takes the news of its channel. */
-static void add_display(struct bench *b, struct qxl *q, int id, const char *address,
-                        uint32_t first, uint32_t count)
-{
-    prepare_display(b, q, id, address, first, count);
-    if (differs(DIFF_SERVED_CHANNELS, 0, 1)) {
-        struct message m;
-        for (int i = 0; i < 2; i++) { /* display and cursor */
-            expect(&b->c, S_MAIN_CHANNELS_LIST, &m);
-            message_free(&m);
-        }
-    }
-}
-
-static void announce(struct bench *b, uint32_t word)
-{
-    uint8_t body[8];
-    put32(put32(body, 0), word);
-    agent_says(b, ANNOUNCE, body, sizeof body);
-    client_gets(&b->c, ANNOUNCE, body, sizeof body);
-}
-
-static void graphics_device_info(void)
-{
-    static struct qxl first, second, third;
-    struct bench b;
-    uint8_t body[256], *end;
-    open_talking(&b);
-    /* nobody asked */
-    announce(&b, 0xffff7fff);
-    agent_got_nothing_more(&b);
-    announce(&b, 0x8000);
-    put32(body, 0);
-    agent_gets_on(&b, PORT_SERVER, GRAPHICS_INFO, body, 4);
-    add_display(&b, &first, 0, "pci/0000/02.0", 0, 2);
-    end = put_display(put32(body, 2), 0, 0, 0, "pci/0000/02.0");
-    end = put_display(end, 0, 1, 1, "pci/0000/02.0");
-    agent_gets_on(&b, PORT_SERVER, GRAPHICS_INFO, body, (size_t)(end - body));
-    add_display(&b, &second, 1, "pci/0000/03.0", 4, 1);
-    end = put_display(put32(body, 3), 1, 0, 4, "pci/0000/03.0");
-    end = put_display(end, 0, 0, 0, "pci/0000/02.0");
-    end = put_display(end, 0, 1, 1, "pci/0000/02.0");
-    agent_gets_on(&b, PORT_SERVER, GRAPHICS_INFO, body, (size_t)(end - body));
-    /* of a device without an address nothing is known */
-    add_display(&b, &third, 2, NULL, 0, 0);
-    start(&b.c, ALL_TOKENS);
-    agent_gets_on(&b, PORT_SERVER, GRAPHICS_INFO, body, (size_t)(end - body));
-    /* while one is on its way, the next one waits and is sent once */
-    chardev_accept(&b.agent, 10);
-    spice_qxl_set_device_info(&first.sin, "a", 7, 1);
-    spice_qxl_set_device_info(&first.sin, "b", 8, 1);
-    spice_qxl_set_device_info(&first.sin, "c", 9, 1);
-    chardev_accept(&b.agent, CHARDEV_UNLIMITED);
-    for (int i = 0; i < 2; i++) {
-        end = put_display(put32(body, 2), 1, 0, 4, "pci/0000/03.0");
-        end = put_display(end, 0, 0, i ? 9 : 7, i ? "c" : "a");
-        agent_gets_on(&b, PORT_SERVER, GRAPHICS_INFO, body, (size_t)(end - body));
-    }
-    agent_got_nothing_more(&b);
-    /* another agent has to say that it wants to know */
-    chardev_remove(&b.agent);
-    expect_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
-    add_agent(&b);
-    expect_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
-    start(&b.c, ALL_TOKENS);
-    settle(&b.c);
-    agent_got_nothing_more(&b);
-    qxl_remove(&third);
-    qxl_remove(&second);
-    qxl_remove(&first);
-    close_bench(&b);
-}
-
-/* ---- monitors ---- */
-
-/** The body for `n` monitors. */
-static size_t monitors(uint8_t *body, uint32_t n, uint32_t flags)
-{
-    uint8_t *p = put32(put32(body, n), flags);
-    for (uint32_t i = 0; i < n; i++)
-        p = put32(put32(put32(put32(put32(p, 600 + i), 800 + i), 32), 800 * i), 0);
-    for (uint32_t i = 0; i < n && flags & 2; i++)
-        p = put16(put16(p, (uint16_t)(200 + i)), (uint16_t)(300 + i));
-    return (size_t)(p - body);
-}
-
-static void monitors_for_the_agent(void)
-{
-    static struct qxl q;
-    struct bench b;
-    uint8_t body[100];
-    open_bench(&b);
-    prepare_display(&b, &q, 0, NULL, 0, 0);
-    start(&b.c, ALL_TOKENS);
-    size_t n = monitors(body, 2, 1);
-    client_says(&b.c, MONITORS_CONFIG, body, n);
-    agent_gets(&b, MONITORS_CONFIG, body, n);
-    EXPECT_EQ(q.monitors_configs, 0);
-    qxl_remove(&q);
-    close_bench(&b);
-}
-
-static bool configured(void *opaque)
-{
-    struct qxl *q = opaque;
-    return q->monitors_configs > 0;
-}
-
-static void monitors_for_the_display(void)
-{
-    static struct qxl q[2];
-    static const uint32_t counts[] = { 0, 1, 2, 16, 256 };
-    struct bench b;
-    uint8_t body[8192];
-    open_bench(&b);
-    for (int i = 0; i < 2; i++) {
-        prepare_display(&b, &q[i], i, NULL, 0, 0);
-        q[i].takes_monitors = true;
-    }
-    start(&b.c, ALL_TOKENS);
-    for (size_t i = 0; i < TAP_COUNT(counts); i++)
-        for (uint32_t flags = 0; flags < 4; flags++) {
-            q[0].monitors_configs = q[1].monitors_configs = 0;
-            size_t n = monitors(body, counts[i], flags);
-            client_says(&b.c, MONITORS_CONFIG, body, n);
-            for (int d = 0; d < 2; d++) {
-                EXPECT(host_run_until(configured, &q[d], HOST_DEADLINE_MS));
-                EXPECT_EQ(q[d].monitors_size, n);
-                EXPECT(!memcmp(q[d].monitors, body, n));
-            }
-        }
-    settle(&b.c);
-    agent_got_nothing_more(&b);
-    EXPECT_EQ(q[0].monitors_configs, 1);
-    qxl_remove(&q[1]);
-    qxl_remove(&q[0]);
-    close_bench(&b);
-}
-
-static void bad_monitors(void)
-{
-    static struct qxl q;
-    struct bench b;
-    uint8_t body[8192];
-    open_bench(&b);
-    prepare_display(&b, &q, 0, NULL, 0, 0);
-    q.takes_monitors = true;
+    struct agent_bench b = { 0 };
+    struct client second;
+    EXPECT_EQ(setenv("SPICE_DEBUG_ALLOW_MC", "1", 1), 0);
+    rig_open(&b.r);
+    agent_add(&b);
+    rig_main(&b.r, &b.c);
+    rig_main(&b.r, &second);
+    agent_start(&b.c, ALL_TOKENS);
+    agent_start(&second, 0);
+    agent_settle(&b.c);
+    agent_settle(&second);
     for (int i = 0; i < 5; i++) {
-        size_t n = monitors(body, 2, 3);
-        switch (i) {
-        case 0:
-            n = monitors(body, 257, 3); /* more than is taken */
-            break;
-        case 1:
-            n = 7; /* less than the fixed part */
-            break;
-        case 2:
-            n--; /* the last size is cut */
-            break;
-        case 3:
-            put32(body, 3); /* one more than there are */
-            break;
-        case 4:
-            put32(body, 0xffffffff);
-            break;
-        }
-        start(&b.c, ALL_TOKENS);
-        client_says(&b.c, MONITORS_CONFIG, body, n);
-        EXPECT_MSG(client_closed(&b.c), "bad monitors %d are taken", i);
-        client_close(&b.c);
-        rig_main(&b.r, &b.c);
+        agent_says(&b, REPLY, "body", 4);
+        client_gets(&b.c, REPLY, "body", 4);
     }
-    EXPECT_EQ(q.monitors_configs, 0);
-    qxl_remove(&q);
-    close_bench(&b);
+    EXPECT(client_send(&second, C_MAIN_AGENT_TOKEN, "\5\0\0\0", 4));
+    for (int i = 0; i < 5; i++)
+        client_gets(&second, REPLY, "body", 4);
+    for (int i = 0; i < 6; i++) {
+        agent_says(&b, REPLY, "body", 4);
+        client_gets(&b.c, REPLY, "body", 4);
+    }
+    EXPECT(client_closed(&second));
+    client_close(&second);
+    agent_close(&b);
+    unsetenv("SPICE_DEBUG_ALLOW_MC");
 }
 
 static const struct tap_case cases[] = {
@@ -1184,10 +882,8 @@ static const struct tap_case cases[] = {
     TAP_CASE(starts_in_the_middle),
     TAP_CASE(leaves_in_the_middle),
     TAP_CASE(agent_is_told_of_the_end),
-    TAP_CASE(graphics_device_info),
-    TAP_CASE(monitors_for_the_agent),
-    TAP_CASE(monitors_for_the_display),
-    TAP_CASE(bad_monitors),
+    TAP_CASE(several_clients),
+    TAP_CASE(one_of_several_without_tokens),
 };
 
 int main(int argc, char **argv)

@@ -18,6 +18,16 @@ const RUNS: u64 = 20_000;
 const LEAST: u64 = 100;
 
 #[test]
+fn agent_from_client() {
+    smoke("agent_from_client");
+}
+
+#[test]
+fn agent_from_guest() {
+    smoke("agent_from_guest");
+}
+
+#[test]
 fn common_messages() {
     smoke("common_messages");
 }

@@ -4,6 +4,10 @@
 //! A body panics where something is wrong. The bytes are read as a script by [`Input`]:
 //! structure costs the fuzzer few of them, and any bytes are a script.
 
+pub(crate) mod agent_from_client;
+pub(crate) mod agent_from_guest;
+mod agent_lane;
+mod agent_seeds;
 pub(crate) mod common_messages;
 pub(crate) mod framing;
 mod input;
@@ -29,6 +33,8 @@ pub(crate) struct Body {
 
 /// All of them.
 pub(crate) const ALL: &[Body] = &[
+    agent_from_client::BODY,
+    agent_from_guest::BODY,
     common_messages::BODY,
     framing::BODY,
     inputs_messages::BODY,

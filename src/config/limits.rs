@@ -83,6 +83,18 @@ pub const AGENT_SELF_TOKENS: u64 = 1;
 /// more that a client has left.
 pub const AGENT_NOTICES: usize = 64 * 1024;
 
+/// Files of a client that are followed at a time: desktops send a handful, and each
+/// costs a few bytes.
+pub const FILES: usize = 256;
+
+/// Longest FILE_XFER_START that is read: the text has a name of at most 255 characters,
+/// each of which may be written in several.
+pub const FILE_START: usize = 16 * 1024;
+
+/// Answers of the server's that wait for the end of a message towards the same side.
+/// More than clients and agents ask for at a time; others have to ask again.
+pub const AGENT_ANSWERS: usize = 256;
+
 /// Longest piece of an agent message, in either direction. The protocol's number.
 pub const AGENT_PIECE: usize = AGENT_DATA as usize;
 

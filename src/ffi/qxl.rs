@@ -113,7 +113,7 @@ pub unsafe extern "C" fn spice_qxl_set_max_monitors(
 /// is told, if it wants to know.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-qxl.c, c-tests/test-agent.c
+/// Shown by: c-tests/test-qxl.c, c-tests/test-agent-server.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`; `device_address` is NULL or a

@@ -414,8 +414,8 @@ pub unsafe extern "C" fn spice_server_set_playback_compression(
 
 /// Whether the agent may move the pointer.
 ///
-/// Compat: partial: stored; the mouse mode stays SERVER yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-agent-server.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.

@@ -14,6 +14,7 @@ use crate::log::{self, Level};
 type GLog = unsafe extern "C" fn(*const c_char, c_int, *const c_char, ...);
 
 const G_LOG_LEVEL_WARNING: c_int = 1 << 4;
+const G_LOG_LEVEL_MESSAGE: c_int = 1 << 5;
 const G_LOG_LEVEL_INFO: c_int = 1 << 6;
 const G_LOG_LEVEL_DEBUG: c_int = 1 << 7;
 
@@ -28,6 +29,7 @@ fn write(level: Level, text: &str) {
     };
     let flag = match level {
         Level::Warning => G_LOG_LEVEL_WARNING,
+        Level::Message => G_LOG_LEVEL_MESSAGE,
         Level::Info => G_LOG_LEVEL_INFO,
         Level::Debug => G_LOG_LEVEL_DEBUG,
     };

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 pub enum Level {
     /// Something an operator should see: a refusal, a failure, misuse of the API.
     Warning,
+    /// What an operator has asked to see, and nothing is wrong.
+    Message,
     /// A remarkable but ordinary event.
     Info,
     /// For developers; shown when `G_MESSAGES_DEBUG` names `Spice` or `all`.
@@ -31,7 +33,7 @@ pub fn install(sink: Sink) {
 /// Whether lines of `level` are printed at all, so that callers can skip work.
 pub fn wanted(level: Level) -> bool {
     static VERBOSE: OnceLock<bool> = OnceLock::new();
-    level == Level::Warning
+    level <= Level::Message
         || *VERBOSE.get_or_init(|| {
             std::env::var("G_MESSAGES_DEBUG").is_ok_and(|domains| names_our_domain(&domains))
         })
@@ -50,6 +52,7 @@ pub fn write(level: Level, file: &str, line: u32, message: fmt::Arguments<'_>) {
 pub fn to_stderr(level: Level, text: &str) {
     let tag = match level {
         Level::Warning => "WARNING **",
+        Level::Message => "MESSAGE",
         Level::Info => "INFO",
         Level::Debug => "DEBUG",
     };
@@ -65,6 +68,14 @@ fn names_our_domain(domains: &str) -> bool {
 macro_rules! warning {
     ($($arg:tt)*) => {
         $crate::log::write($crate::log::Level::Warning, file!(), line!(), format_args!($($arg)*))
+    };
+}
+
+/// Logs a line that an operator has asked for.
+#[macro_export]
+macro_rules! message {
+    ($($arg:tt)*) => {
+        $crate::log::write($crate::log::Level::Message, file!(), line!(), format_args!($($arg)*))
     };
 }
 

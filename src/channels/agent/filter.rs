@@ -45,6 +45,13 @@ pub struct Part<'a> {
     pub ends: bool,
 }
 
+impl Part<'_> {
+    /// How many bytes of its piece belong to the message.
+    pub fn length(&self) -> usize {
+        self.body.len() + if self.head.is_some() { Head::BYTES } else { 0 }
+    }
+}
+
 /// Why a stream of messages is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {

@@ -4,10 +4,32 @@
 //! Machines without I/O and without a clock. What is done with their results, the
 //! device and the tokens are in `server::agent`.
 
+pub mod audit;
 pub mod capabilities;
 pub mod chunks;
+pub mod files;
 pub mod filter;
 pub mod monitors;
+pub mod policy;
+
+/// The two ends of the talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A client.
+    Client,
+    /// The guest, where the agent runs.
+    Guest,
+}
+
+impl Side {
+    /// Whoever hears what this side says.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Guest,
+            Self::Guest => Self::Client,
+        }
+    }
+}
 
 /// What the host's settings say about the agent's messages now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

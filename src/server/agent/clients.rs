@@ -1,15 +1,23 @@
 //! What clients say to the agent on their main channels.
 
 use std::rc::Rc;
+use std::time::Instant;
 
-use super::key;
-use crate::channels::agent::filter::{Filter, Part, Verdict};
+use bytes::Bytes;
+
+use super::answers::audit;
+use super::{Agent, key};
+use crate::channels::agent::Side;
+use crate::channels::agent::audit::Record;
+use crate::channels::agent::capabilities::{Capabilities, Change};
+use crate::channels::agent::filter::{Filter, Verdict};
 use crate::channels::agent::monitors::Monitors;
+use crate::channels::agent::policy::{Answer, Decision, Forward, Lane};
 use crate::chardev::{FlowControl, Origin};
 use crate::config::limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
-use crate::wire::agent::{Head, MonitorsConfig};
+use crate::wire::agent::MonitorsConfig;
 
 /// What a main channel remembers of its talk with the agent.
 #[derive(Debug, Default)]
@@ -17,6 +25,7 @@ pub(in crate::server) struct ClientSide {
     /// It has begun since the agent was attached.
     started: bool,
     filter: Filter,
+    lane: Lane,
     monitors: Monitors,
 }
 
@@ -29,13 +38,16 @@ impl ClientSide {
 }
 
 /// What is to be done with a piece.
-enum Fate {
-    /// It goes to the agent, so many bytes of it; the message ends there or does not.
-    Pass(usize, bool),
-    /// It was the last one of the client's monitors.
-    Monitors(MonitorsConfig),
-    /// Nothing.
-    Drop,
+#[derive(Default)]
+struct Fate {
+    /// These bytes go to the agent.
+    forward: Option<Bytes>,
+    /// The message that they belong to is to be continued.
+    inside: bool,
+    answers: Vec<Answer>,
+    record: Option<Record>,
+    /// It was the last piece of the client's monitors.
+    monitors: Option<MonitorsConfig>,
 }
 
 impl Server {
@@ -88,7 +100,7 @@ impl Server {
     pub(in crate::server) fn handle_agent_data(
         self: &Rc<Self>,
         connection: &Rc<Connection>,
-        piece: &[u8],
+        piece: &Bytes,
     ) -> Result<(), String> {
         let client = key(connection.id);
         let started = connection.agent_side().is_some_and(|side| side.started);
@@ -96,42 +108,71 @@ impl Server {
         if let Some(agent) = &agent {
             agent.take_client_token(client).map_err(|refusal| refusal.to_string())?;
         }
-        let fate = self.judge_piece(connection, piece, agent.is_some())?;
+        let fate = self.judge_piece(connection, piece, agent.as_ref())?;
         let Some(agent) = agent else {
             return Ok(());
         };
-        if let Fate::Pass(length, ends) = fate
-            && agent.kind().may_speak(client)
-        {
-            agent.kind().note_spoken(client, ends);
-            agent.add_of_client(client, &piece[..length]);
-            return Ok(());
+        match fate.forward {
+            Some(bytes) => {
+                agent.kind().note_spoken(client, fate.inside);
+                agent.add_of_client(client, &bytes);
+            }
+            None => {
+                let _ = agent.release(Origin::Client(client), 1);
+            }
         }
-        let _ = agent.release(Origin::Client(client), 1);
-        if let Fate::Monitors(config) = fate {
+        audit(connection, fate.record.as_slice());
+        for Answer { to, message } in fate.answers {
+            match to {
+                Side::Client => self.answer_client(client, message),
+                Side::Guest => self.answer_agent(message),
+            }
+        }
+        if let Some(config) = fate.monitors {
             self.configure_monitors(&config);
         }
+        self.send_answers_to_agent();
         Ok(())
     }
 
+    /// What becomes of a piece, `agent` being the one that would hear it.
     fn judge_piece(
         &self,
         connection: &Connection,
-        piece: &[u8],
-        open: bool,
+        piece: &Bytes,
+        agent: Option<&Rc<Agent>>,
     ) -> Result<Fate, String> {
         let switches = self.agent_switches();
         let Some(mut side) = connection.agent_side() else {
-            return Ok(Fate::Drop);
+            return Ok(Fate::default());
         };
-        let ClientSide { filter, monitors, .. } = &mut *side;
-        let part = filter.handle(piece, open, switches).map_err(|broken| broken.to_string())?;
+        let ClientSide { filter, lane, monitors, .. } = &mut *side;
+        // With several clients a message that begins inside another one's is lost.
+        let agent = agent.filter(|agent| agent.kind().may_speak(key(connection.id)));
+        let part =
+            filter.handle(piece, agent.is_some(), switches).map_err(|broken| broken.to_string())?;
+        let Some(agent) = agent else {
+            return Ok(Fate::default());
+        };
         match part.verdict {
-            Verdict::Pass => Ok(Fate::Pass(length(&part), part.ends)),
-            Verdict::Discard | Verdict::Refuse => Ok(Fate::Drop),
+            Verdict::Discard => Ok(Fate::default()),
             Verdict::Monitors => {
-                let whole = monitors.handle(&part).map_err(|bad| bad.to_string())?;
-                Ok(whole.map_or(Fate::Drop, Fate::Monitors))
+                let monitors = monitors.handle(&part).map_err(|bad| bad.to_string())?;
+                Ok(Fate { monitors, ..Fate::default() })
+            }
+            Verdict::Pass | Verdict::Refuse => {
+                let policy = self.transfer_policy(Instant::now());
+                let mut talk = agent.kind().talk.borrow_mut();
+                talk.client.handle(&part, Change::default());
+                let Decision { forward, answers, record } =
+                    lane.handle(Side::Client, &part, &policy, &mut talk);
+                let forward = match forward {
+                    Forward::AsItIs => Some(piece.slice(..part.length())),
+                    Forward::Nothing => None,
+                    Forward::Instead(bytes) => Some(Bytes::from(bytes)),
+                };
+                let inside = lane.is_inside(&part);
+                Ok(Fate { forward, inside, answers, record, monitors: None })
             }
         }
     }
@@ -163,14 +204,12 @@ impl Server {
         let last = self.client_count() == 0;
         if last {
             agent.kind().abandon_message();
+            agent.kind().talk.borrow_mut().client = Capabilities::default();
+            audit(connection, &self.unfinished(&agent));
         }
         if last || interrupted {
             self.send_client_disconnected();
         }
+        self.send_answers_to_agent();
     }
-}
-
-/// How much of its piece a part is.
-fn length(part: &Part<'_>) -> usize {
-    part.body.len() + if part.head.is_some() { Head::BYTES } else { 0 }
 }

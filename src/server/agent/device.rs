@@ -3,20 +3,24 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::{Rc, Weak};
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::answers::Answers;
 use super::{Agent, own};
 use crate::channel::ending::Ending;
+use crate::channels::agent::Side;
 use crate::channels::agent::capabilities::{Capabilities, Change};
 use crate::channels::agent::chunks::Chunks;
 use crate::channels::agent::filter::{Filter, Verdict};
+use crate::channels::agent::policy::{Answer, Forward, Lane, Talk};
 use crate::chardev::{ClientKey, Origin, Pending};
 use crate::config::limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::server::driver::{Driver, Kind};
-use crate::wire::agent::{ChunkHeader, Head, port};
+use crate::wire::agent::{ChunkHeader, port};
 use crate::wire::main::to_client;
 
 /// What the agent's device has besides the core.
@@ -31,6 +35,8 @@ pub(in crate::server) struct VdAgent {
     late: RefCell<HashSet<ClientKey>>,
     /// The client whose message to the agent has begun and not ended.
     speaker: Cell<Option<ClientKey>>,
+    pub(super) talk: RefCell<Talk>,
+    pub(super) answers: Answers,
     pub(super) own: own::Waiting,
 }
 
@@ -39,7 +45,9 @@ pub(in crate::server) struct VdAgent {
 struct Guest {
     chunks: Chunks,
     filter: Filter,
-    capabilities: Capabilities,
+    lane: Lane,
+    /// What the clients got so far has to be continued.
+    inside: bool,
 }
 
 /// One AGENT_DATA for clients.
@@ -48,6 +56,15 @@ pub(in crate::server) struct ToClients {
     bytes: Bytes,
     /// It begins a message.
     begins: bool,
+    /// The one it is for; `None`: all.
+    to: Option<ClientKey>,
+}
+
+impl ToClients {
+    /// A whole message for one client.
+    pub(super) fn answer(to: ClientKey, message: Vec<u8>) -> Self {
+        Self { bytes: message.into(), begins: true, to: Some(to) }
+    }
 }
 
 impl VdAgent {
@@ -58,6 +75,8 @@ impl VdAgent {
             epoch: Cell::default(),
             late: RefCell::default(),
             speaker: Cell::default(),
+            talk: RefCell::default(),
+            answers: Answers::default(),
             own: own::Waiting::default(),
         }
     }
@@ -73,12 +92,14 @@ impl VdAgent {
         *self.guest.borrow_mut() = Guest::default();
         self.late.borrow_mut().clear();
         self.speaker.set(None);
+        self.talk.borrow_mut().agent = Capabilities::default();
+        self.answers.forget();
         self.own.forget();
     }
 
     /// A client will be added.
     pub(super) fn expect_client(&self, client: ClientKey) {
-        if self.guest.borrow().filter.is_inside() {
+        if self.guest.borrow().inside {
             self.late.borrow_mut().insert(client);
         }
     }
@@ -86,6 +107,7 @@ impl VdAgent {
     /// A client was removed. Returns whether it was in the middle of a message.
     pub(super) fn forget_client(&self, client: ClientKey) -> bool {
         self.late.borrow_mut().remove(&client);
+        self.answers.forget_client(client);
         let interrupted = self.speaker.get() == Some(client);
         if interrupted {
             self.speaker.set(None);
@@ -95,7 +117,9 @@ impl VdAgent {
 
     /// Nobody is left to hear the rest of the agent's message.
     pub(super) fn abandon_message(&self) {
-        self.guest.borrow_mut().filter.abandon();
+        let mut guest = self.guest.borrow_mut();
+        guest.filter.abandon();
+        guest.inside = false;
     }
 
     /// Whether a client's message may begin now: with several clients, not inside that
@@ -104,43 +128,63 @@ impl VdAgent {
         self.speaker.get().is_none_or(|speaker| speaker == client)
     }
 
-    /// A piece of a client's message goes to the agent.
-    pub(super) fn note_spoken(&self, client: ClientKey, ends: bool) {
-        self.speaker.set((!ends).then_some(client));
+    /// Something of a client's goes to the agent; the message is to be continued or not.
+    pub(super) fn note_spoken(&self, client: ClientKey, inside: bool) {
+        self.speaker.set(inside.then_some(client));
+    }
+
+    /// Whether a client's message to the agent has begun and not ended.
+    pub(super) fn is_spoken_to(&self) -> bool {
+        self.speaker.get().is_some()
     }
 
     /// Whether the agent announced this capability since it was attached.
     pub(super) fn announced(&self, capability: u32) -> bool {
-        self.guest.borrow().capabilities.has(capability)
+        self.talk.borrow().agent.has(capability)
     }
 
     /// Takes bytes of the guest. Returns what goes to the clients, if something does.
     fn take(&self, server: &Rc<Server>, bytes: &[u8]) -> Result<Option<ToClients>, String> {
         let switches = server.agent_switches();
         let mut guest = self.guest.borrow_mut();
-        let Guest { chunks, filter, capabilities } = &mut *guest;
+        let Guest { chunks, filter, lane, inside } = &mut *guest;
         let piece = chunks.handle(bytes).map_err(|error| error.to_string())?;
         let Some(piece) = piece else {
             return Ok(None);
         };
         let open = server.client_count() > 0;
         let part = filter.handle(&piece, open, switches).map_err(|error| error.to_string())?;
-        if part.verdict != Verdict::Pass {
+        if !matches!(part.verdict, Verdict::Pass | Verdict::Refuse) {
+            *inside = false;
             return Ok(None);
         }
+        let policy = server.transfer_policy(Instant::now());
+        let mut talk = self.talk.borrow_mut();
         let change = Change::by(switches);
-        let announced = capabilities.handle(&part, change);
-        let begins = part.head.is_some();
-        let length = part.body.len() + if begins { Head::BYTES } else { 0 };
-        let bytes = match capabilities.rewrite(&part, change) {
-            Some(changed) => Bytes::from(changed),
-            None => piece.slice(..length),
+        let announced = talk.agent.handle(&part, change);
+        let decision = lane.handle(Side::Guest, &part, &policy, &mut talk);
+        *inside = lane.is_inside(&part);
+        let message = match decision.forward {
+            Forward::AsItIs => {
+                let changed = talk.agent.rewrite(&part, change).map(Bytes::from);
+                let bytes = changed.unwrap_or_else(|| piece.slice(..part.length()));
+                Some(ToClients { bytes, begins: part.head.is_some(), to: None })
+            }
+            Forward::Nothing => None,
+            Forward::Instead(bytes) => {
+                Some(ToClients { bytes: bytes.into(), begins: true, to: None })
+            }
         };
-        drop(guest);
+        drop((guest, talk));
         if announced {
             server.send_graphics_device_info();
         }
-        Ok(Some(ToClients { bytes, begins }))
+        server.audit_all(decision.record.as_slice());
+        for Answer { message, .. } in decision.answers {
+            // What the agent asks for, only the agent is told.
+            server.answer_agent(message);
+        }
+        Ok(message)
     }
 
     fn connection(&self, client: ClientKey) -> Option<Rc<Connection>> {
@@ -177,9 +221,15 @@ impl Agent {
         }
     }
 
-    /// Queues a piece of a client's message.
+    /// Queues bytes of a client's message. The token that was taken for them returns with
+    /// the last ones.
     pub(super) fn add_of_client(&self, client: ClientKey, data: &[u8]) {
-        self.add_chunk(Origin::Client(client), port::CLIENT, data);
+        let mut pieces = data.chunks(limits::AGENT_PIECE).peekable();
+        while let Some(piece) = pieces.next() {
+            let last = pieces.peek().is_none();
+            let origin = if last { Origin::Client(client) } else { Origin::ServerNoToken };
+            self.add_chunk(origin, port::CLIENT, piece);
+        }
     }
 }
 
@@ -193,6 +243,11 @@ impl Kind for VdAgent {
         loop {
             if self.somebody_is_full(driver, &server) {
                 return None;
+            }
+            if !self.guest.borrow().inside
+                && let Some(answer) = self.answers.next_for_client()
+            {
+                return Some(answer);
             }
             let epoch = self.epoch.get();
             let wanted = self.guest.borrow().chunks.wanted();
@@ -213,6 +268,9 @@ impl Kind for VdAgent {
     }
 
     fn send(&self, message: &ToClients, client: ClientKey) {
+        if message.to.is_some_and(|to| to != client) {
+            return;
+        }
         if message.begins {
             self.late.borrow_mut().remove(&client);
         } else if self.late.borrow().contains(&client) {

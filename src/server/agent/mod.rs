@@ -5,16 +5,19 @@
 //! life: its clients and their tokens outlive an agent that goes and comes. What a
 //! client's side needs is kept with its main channel ([`ClientSide`]).
 
+mod answers;
 mod clients;
 mod device;
 mod own;
 mod port;
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::Server;
 use super::char_device::InService;
 use crate::channels::agent::Switches;
+use crate::channels::agent::audit::Record;
 use crate::chardev::{ClientKey, Parameters};
 use crate::config::limits;
 use crate::host::char_device::CharDevice;
@@ -96,6 +99,7 @@ impl Server {
                 side.stop();
             }
         }
+        self.audit_all(&self.unfinished(agent));
         agent.kind().end();
         agent.stop();
         agent.reset();
@@ -112,6 +116,12 @@ impl Server {
         if let Some(agent) = self.attached_agent() {
             self.detach_agent(&agent);
         }
+    }
+
+    /// What was under way between clients and agent and comes to nothing.
+    fn unfinished(&self, agent: &Agent) -> Vec<Record> {
+        let audit = self.transfer_policy(Instant::now()).audit;
+        agent.kind().talk.borrow_mut().end(audit)
     }
 
     /// Which messages of clients and agent may pass.
