@@ -47,6 +47,12 @@ enum difference {
     DIFF_DISPLAY_COUNT,
     /** remove_interface of an agent that was detached for what it said. */
     DIFF_REMOVE_DETACHED,
+    /** Frames of a stream that a client was not told of are sent to it. */
+    DIFF_UNKNOWN_STREAM,
+    /** Pointers that wait for a client are replaced by newer ones. */
+    DIFF_POINTERS_REPLACED,
+    /** What a guest has still to be told of its stream is replaced by what is newer. */
+    DIFF_STATES_REPLACED,
     DIFF_COUNT
 };
 
