@@ -6,6 +6,7 @@
 
 pub(crate) mod common_messages;
 pub(crate) mod framing;
+pub(crate) mod graphics_messages;
 mod input;
 pub(crate) mod inputs_messages;
 pub(crate) mod link;
@@ -14,6 +15,7 @@ pub(crate) mod main_messages;
 pub(crate) mod migration_block;
 pub(crate) mod outbox;
 pub(crate) mod spicevmc_messages;
+pub(crate) mod stream_device;
 
 use input::{Input, repeated};
 
@@ -31,6 +33,7 @@ pub(crate) struct Body {
 pub(crate) const ALL: &[Body] = &[
     common_messages::BODY,
     framing::BODY,
+    graphics_messages::BODY,
     inputs_messages::BODY,
     link::BODY,
     lz4::BODY,
@@ -38,4 +41,5 @@ pub(crate) const ALL: &[Body] = &[
     migration_block::BODY,
     outbox::BODY,
     spicevmc_messages::BODY,
+    stream_device::BODY,
 ];
