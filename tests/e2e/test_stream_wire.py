@@ -339,7 +339,8 @@ def bad_messages_of_the_guest(bench):
             assert producer.take(2) == [CAPABILITIES_OF_HOST, START_MJPEG], name
             producer.send(bad, format_message(64, 48), message(DATA, b"lost"))
             (kind, body), = producer.take(1)
-            told[name] = [kind, body.hex() if name == "type 0" else body[4:].decode()]
+            # The texts are each library's own.
+            told[name] = [kind, body[4:-1].isascii()]
             assert kind == NOTIFY_ERROR and body[:4] == bytes(4) and body[-1] == 0, (name, body)
             producer.close()
         with producer_of(bench) as producer:
