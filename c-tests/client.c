@@ -353,9 +353,26 @@ static bool read_message(struct client *c, struct message *m)
     return false;
 }
 
+static bool acknowledge(struct client *c, const struct message *m)
+{
+    if (m->type == S_SET_ACK) {
+        c->window = get32(m->body + 4);
+        c->unacknowledged = 0;
+        return client_send(c, C_ACK_SYNC, m->body, 4);
+    }
+    if (!c->window || ++c->unacknowledged < c->window)
+        return true;
+    c->unacknowledged = 0;
+    return client_send(c, C_ACK, NULL, 0);
+}
+
 bool client_next(struct client *c, struct message *m)
 {
     while (read_message(c, m)) {
+        if (c->acknowledges && !acknowledge(c, m)) {
+            message_free(m);
+            return false;
+        }
         if (!c->answer_pings || m->type != S_PING)
             return true;
         bool sent = client_send(c, C_PONG, m->body, 12);

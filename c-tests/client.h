@@ -48,6 +48,8 @@ struct client {
     int fd;
     bool mini;          /**< header form both sides use */
     bool answer_pings;  /**< client_next() answers PINGs itself and skips them */
+    bool acknowledges;  /**< client_next() answers SET_ACK and sends ACKs */
+    uint32_t window, unacknowledged;
     uint64_t serial;    /**< of the last message sent */
     uint64_t received;  /**< messages received */
     struct link_reply reply;

@@ -27,6 +27,9 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
     [DIFF_ANSWERS] = "who asks for what is switched off is told so; 0.15.1 lets him wait",
     [DIFF_REMOVE_DETACHED] = "what was added can be removed; 0.15.1 has forgotten it",
+    [DIFF_UNKNOWN_STREAM] = "a client that comes in mid-stream can do nothing with its frames",
+    [DIFF_POINTERS_REPLACED] = "0.15.1 queues each one for a client that does not read",
+    [DIFF_STATES_REPLACED] = "0.15.1 queues each one for a guest that does not read",
 };
 
 /* What must not run on the reference, because it ends the process there, or
@@ -89,6 +92,10 @@ static const struct {
     { "agent", "one_of_several_without_tokens", "reads nothing while one has no tokens" },
     { "port", "port_without_name", "compares a null pointer" },
     { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
+    { "stream", "removed_with_clients", "uses channels that are gone" },
+    { "stream", "who_holds_up_alone_leaves", "reads no more until the port opens again" },
+    { "stream-guest", "removed_after_a_fault", "uses channels that are gone" },
+    { "stream-guest", "sizes_of_no_surface", "passes any size on to clients" },
 };
 
 /* Upstream follows almost every null pointer; these cases it survives. */

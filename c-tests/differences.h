@@ -49,6 +49,12 @@ enum difference {
     DIFF_REMOVE_DETACHED,
     /** What is switched off is answered. */
     DIFF_ANSWERS,
+    /** Frames of a stream that a client was not told of are sent to it. */
+    DIFF_UNKNOWN_STREAM,
+    /** Pointers that wait for a client are replaced by newer ones. */
+    DIFF_POINTERS_REPLACED,
+    /** What a guest has still to be told of its stream is replaced by what is newer. */
+    DIFF_STATES_REPLACED,
     DIFF_COUNT
 };
 

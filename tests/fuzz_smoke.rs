@@ -38,6 +38,11 @@ fn framing() {
 }
 
 #[test]
+fn graphics_messages() {
+    smoke("graphics_messages");
+}
+
+#[test]
 fn inputs_messages() {
     smoke("inputs_messages");
 }
@@ -70,6 +75,11 @@ fn outbox() {
 #[test]
 fn spicevmc_messages() {
     smoke("spicevmc_messages");
+}
+
+#[test]
+fn stream_device() {
+    smoke("stream_device");
 }
 
 #[test]

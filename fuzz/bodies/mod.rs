@@ -10,6 +10,7 @@ mod agent_lane;
 mod agent_seeds;
 pub(crate) mod common_messages;
 pub(crate) mod framing;
+pub(crate) mod graphics_messages;
 mod input;
 pub(crate) mod inputs_messages;
 pub(crate) mod link;
@@ -18,6 +19,7 @@ pub(crate) mod main_messages;
 pub(crate) mod migration_block;
 pub(crate) mod outbox;
 pub(crate) mod spicevmc_messages;
+pub(crate) mod stream_device;
 
 use input::{Input, repeated};
 
@@ -37,6 +39,7 @@ pub(crate) const ALL: &[Body] = &[
     agent_from_guest::BODY,
     common_messages::BODY,
     framing::BODY,
+    graphics_messages::BODY,
     inputs_messages::BODY,
     link::BODY,
     lz4::BODY,
@@ -44,4 +47,5 @@ pub(crate) const ALL: &[Body] = &[
     migration_block::BODY,
     outbox::BODY,
     spicevmc_messages::BODY,
+    stream_device::BODY,
 ];

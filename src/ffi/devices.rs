@@ -177,7 +177,7 @@ pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDevi
 /// The port was opened (0) or closed (1), or a break (2) arrived on it.
 ///
 /// Compat: works
-/// Shown by: c-tests/test-port.c
+/// Shown by: c-tests/test-port.c, c-tests/test-stream.c
 ///
 /// # Safety
 /// `sin` is NULL or a char-device instance.

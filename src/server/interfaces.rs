@@ -55,7 +55,7 @@ impl Server {
         }
         let port_name = host.port_name().filter(|_| subtype == b"port");
         if port_name.as_deref() == Some(STREAM_PORT.as_bytes()) {
-            return Ok(Some(self.add_stream_device(host)));
+            return Ok(Some(self.add_stream_device(host) as Rc<dyn InService>));
         }
         let service = self.registry.borrow().channel_for(&subtype, port_name.as_deref());
         let Some(service) = service else {

@@ -49,6 +49,16 @@ impl StreamCursor {
         self.send_all();
     }
 
+    fn has_client_of(&self, session: u32) -> bool {
+        let find = || self.clients().into_iter().find(|client| client.session == session);
+        if let (Some(present), Some(server)) = (find(), self.server.upgrade()) {
+            // It may have left already, and the main loop comes to that only after the
+            // newcomer.
+            server.handle_ready(present.id, true, false);
+        }
+        find().is_some()
+    }
+
     fn clients(&self) -> Vec<Rc<Connection>> {
         self.clients.borrow().clone()
     }
@@ -116,7 +126,7 @@ impl Served for StreamCursor {
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
-        if self.clients().iter().any(|client| client.session == connection.session) {
+        if self.has_client_of(connection.session) {
             return self.doom(connection, Ending::fault("the session has this channel already"));
         }
         self.clients.borrow_mut().push(Rc::clone(connection));

@@ -4,6 +4,9 @@
 //! Runs under the host's serialisation. Every call into the device may come back into
 //! the library: no borrow is held across one.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
@@ -70,7 +73,7 @@ const PARAMETERS: Parameters = Parameters { token_interval: 0, self_tokens: 0 };
 
 impl Server {
     /// Takes a stream device into service.
-    pub(super) fn add_stream_device(self: &Rc<Self>, host: CharDevice) -> Rc<dyn InService> {
+    pub(super) fn add_stream_device(self: &Rc<Self>, host: CharDevice) -> Rc<Device> {
         let (id, clock_id) = (self.new_device_id(), self.new_device_id());
         let server = Rc::downgrade(self);
         let device = Rc::<Device>::new_cyclic(|this| {

@@ -93,6 +93,16 @@ impl StreamDisplay {
         }
     }
 
+    fn has_client_of(&self, session: u32) -> bool {
+        let find = || self.viewers().into_iter().find(|viewer| viewer.session == session);
+        if let (Some(present), Some(server)) = (find(), self.server.upgrade()) {
+            // It may have left already, and the main loop comes to that only after the
+            // newcomer.
+            server.handle_ready(present.id, true, false);
+        }
+        find().is_some()
+    }
+
     fn viewers(&self) -> Vec<Rc<Connection>> {
         self.viewers.borrow().clone()
     }
@@ -176,7 +186,7 @@ impl Served for StreamDisplay {
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
-        if self.viewers().iter().any(|viewer| viewer.session == connection.session) {
+        if self.has_client_of(connection.session) {
             return self.doom(connection, Ending::fault("the session has this channel already"));
         }
         self.viewers.borrow_mut().push(Rc::clone(connection));
