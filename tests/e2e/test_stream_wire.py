@@ -97,13 +97,16 @@ def display_messages(bench):
             "another codec": ([format_message(64, 48, H264)], ACTIVATE_REPORT),
             "frame of another codec": ([message(DATA, b"h264")], STREAM_DATA),
             "another size": ([format_message(128, 48)], ACTIVATE_REPORT),
-            "two formats": ([format_message(16, 16), format_message(32, 32, VP8)],
-                            ACTIVATE_REPORT),
         }
         for name, (messages, last) in steps.items():
             producer.send(*messages)
             seen[name] = wire.display.until(last)
-        seen["two formats"] += wire.display.until(ACTIVATE_REPORT)
+        # Debian's library looks up a surface's size when it sends the message, and may tell
+        # the second size twice.
+        producer.send(format_message(16, 16), format_message(32, 32, VP8))
+        both = wire.display.until(ACTIVATE_REPORT) + wire.display.until(ACTIVATE_REPORT)
+        bench.observe("two formats at once", [kind for kind, _ in both])
+        seen["the second of them"] = both[len(both) // 2:]
         producer.close()
         seen["closed"] = wire.display.until(SURFACE_DESTROY)
         producer.open()
