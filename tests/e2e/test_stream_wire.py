@@ -77,7 +77,9 @@ def channels_of_a_port_never_opened(bench):
         for kind in (raw_link.DISPLAY, raw_link.CURSOR):
             with raw_link.connect(bench.vm.port) as sock:
                 sock.sendall(raw_link.link_message(kind, 0, session.id))
-                caps[kind] = raw_link.offered_caps(sock)
+                error, key, caps[kind] = raw_link.whole_reply(sock)
+                assert error == raw_link.LINK_OK
+                assert raw_link.authenticate(sock, key) == raw_link.LINK_OK
         bench.observe("capabilities", caps)
 
 
@@ -95,13 +97,16 @@ def display_messages(bench):
             "another codec": ([format_message(64, 48, H264)], ACTIVATE_REPORT),
             "frame of another codec": ([message(DATA, b"h264")], STREAM_DATA),
             "another size": ([format_message(128, 48)], ACTIVATE_REPORT),
-            "two formats": ([format_message(16, 16), format_message(32, 32, VP8)],
-                            ACTIVATE_REPORT),
         }
         for name, (messages, last) in steps.items():
             producer.send(*messages)
             seen[name] = wire.display.until(last)
-        seen["two formats"] += wire.display.until(ACTIVATE_REPORT)
+        # Debian's library looks up a surface's size when it sends the message, and may tell
+        # the second size twice.
+        producer.send(format_message(16, 16), format_message(32, 32, VP8))
+        both = wire.display.until(ACTIVATE_REPORT) + wire.display.until(ACTIVATE_REPORT)
+        bench.observe("two formats at once", [kind for kind, _ in both])
+        seen["the second of them"] = both[len(both) // 2:]
         producer.close()
         seen["closed"] = wire.display.until(SURFACE_DESTROY)
         producer.open()
@@ -331,7 +336,6 @@ def bad_messages_of_the_guest(bench):
     """The guest is told, whatever follows is ignored, and the device works again after
     the port was closed and opened."""
     bench.expect_stderr(r"Spice: .*([Ss]tream|cursor|display_info)")
-    told = {}
     with Wire(bench, caps=0) as wire:
         for name, bad in BAD_MESSAGES.items():
             producer = producer_of(bench)
@@ -339,16 +343,15 @@ def bad_messages_of_the_guest(bench):
             assert producer.take(2) == [CAPABILITIES_OF_HOST, START_MJPEG], name
             producer.send(bad, format_message(64, 48), message(DATA, b"lost"))
             (kind, body), = producer.take(1)
-            # The texts are each library's own.
-            told[name] = [kind, body[4:-1].isascii()]
-            assert kind == NOTIFY_ERROR and body[:4] == bytes(4) and body[-1] == 0, (name, body)
+            # The words are each library's own.
+            assert kind == NOTIFY_ERROR and body[:4] == bytes(4), (name, kind, body)
+            assert body.index(0, 4) == len(body) - 1, f"{name}: the text's end in {body}"
             producer.close()
         with producer_of(bench) as producer:
             producer.send(format_message(64, 48), message(DATA, b"frame"))
             seen = wire.display.until(STREAM_DATA)
             assert seen[-1][1][12:] == b"frame", seen
             assert [kind for kind, _ in seen].count(STREAM_CREATE) == 1, written(seen)
-    bench.observe("told", told)
 
 
 @check
@@ -363,19 +366,30 @@ def odd_messages_of_the_guest(bench):
             wire.display.next(ACTIVATE_REPORT)
             told[name] = written(producer.received())
         formats = {}
-        for name, odd in {"codec 0": format_message(5, 7, 0),
-                          "codec 77": format_message(5, 7, 77)}.items():
-            producer.send(odd)
-            formats[name] = written(wire.display.until(ACTIVATE_REPORT))
+        for codec in (0, 77):
+            producer.send(format_message(5, 7, codec))
+            formats[codec] = written(wire.display.until(ACTIVATE_REPORT))
         bench.observe("formats", formats)
         assert not any(told.values()), told
-    # No client can show these. Ours refuses them, the reference passes them on.
-    for width, height in [(0, 0), (0, 7), (0xffffffff, 0xffffffff)]:
-        with Wire(bench), producer_of(bench) as producer:
-            producer.send(format_message(width, height))
-    with Wire(bench) as wire, producer_of(bench) as producer:
-        producer.send(format_message(64, 48), message(DATA, b"frame"))
-        wire.display.next(STREAM_DATA)
+
+
+@check
+def impossible_sizes(bench):
+    """Debian's library hands sizes on to the client that no surface can have; ours tells
+    the guest of an error. With both the device can be used again."""
+    bench.expect_stderr(r"Spice: .*stream device: .*no surface has this size")
+    for width, height in ((0, 0), (0, 7), (7, 0), (0xffffffff, 0xffffffff)):
+        with Wire(bench) as wire:
+            with producer_of(bench) as producer:
+                producer.take(2)
+                producer.send(format_message(width, height))
+                if bench.library.name == "ours":
+                    assert [kind for kind, _ in producer.take(1)] == [NOTIFY_ERROR]
+                else:
+                    wire.display.next(ACTIVATE_REPORT)
+            with producer_of(bench) as producer:
+                producer.send(format_message(64, 48), message(DATA, b"frame"))
+                assert wire.display.next(STREAM_DATA)[1][12:] == b"frame"
 
 
 @check

@@ -48,24 +48,19 @@ def link_message(channel_type, channel_id=0, connection_id=0, caps=(OUR_CAPS,), 
 
 def link_reply(sock):
     """Reads the reply: (error, key)."""
-    error, body = _reply_body(sock)
-    return error, body[4:4 + KEY_BYTES]
+    return whole_reply(sock)[:2]
 
 
-def offered_caps(sock):
-    """Reads the reply: the server's words of capabilities for this type of channel."""
-    error, body = _reply_body(sock)
-    assert error == LINK_OK, error
-    common, channel, offset = struct.unpack_from("<III", body, 4 + KEY_BYTES)
-    return struct.unpack_from(f"<{channel}I", body, offset + 4 * common)
-
-
-def _reply_body(sock):
+def whole_reply(sock):
+    """Reads the reply: (error, key, words of capabilities for this type of channel)."""
     magic, _major, _minor, size = struct.unpack("<4sIII", exactly(sock, 16))
     if magic != MAGIC:
         raise AssertionError(f"the reply begins with {magic}")
     body = exactly(sock, size)
-    return struct.unpack_from("<I", body)[0], body
+    (error,) = struct.unpack_from("<I", body)
+    common, channel, offset = struct.unpack_from("<III", body, 4 + KEY_BYTES)
+    caps = struct.unpack_from(f"<{channel}I", body, offset + 4 * common)
+    return error, body[4:4 + KEY_BYTES], caps
 
 
 def link(sock, channel_type, channel_id=0, connection_id=0, password="", channel_caps=()):
@@ -74,6 +69,11 @@ def link(sock, channel_type, channel_id=0, connection_id=0, password="", channel
     error, key = link_reply(sock)
     if error != LINK_OK:
         return error
+    return authenticate(sock, key, password)
+
+
+def authenticate(sock, key, password=""):
+    """What follows the reply; returns the link result."""
     sock.sendall(struct.pack("<I", AUTH_SPICE) + encrypt(key, password.encode() + b"\0"))
     return struct.unpack("<I", exactly(sock, 4))[0]
 
