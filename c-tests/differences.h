@@ -41,6 +41,8 @@ enum difference {
     DIFF_COMPRESSED_TOKENS,
     /** Memory for a message grows with what has arrived of it. */
     DIFF_ANNOUNCED_MEMORY,
+    /** A card without READER_ADD goes when its client goes. */
+    DIFF_CARD_STAYS,
     DIFF_COUNT
 };
 
