@@ -24,6 +24,8 @@ static const char *const reasons[DIFF_COUNT] = {
                                "wait for a slow device",
     [DIFF_LOCK_PREFIX] = "0.15.1 takes Ctrl+Break and Pause for scroll and num lock",
     [DIFF_DISPLAY_COUNT] = "0.15.1 looks only when a picture comes or goes",
+    [DIFF_CARD_STAYS] = "0.15.1 leaves the guest with a card that nobody answers for; spice-gtk "
+                        "sends READER_ADD in its first session only",
     [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
     [DIFF_ANSWERS] = "who asks for what is switched off is told so; 0.15.1 lets him wait",
     [DIFF_REMOVE_DETACHED] = "what was added can be removed; 0.15.1 has forgotten it",

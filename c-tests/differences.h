@@ -55,6 +55,8 @@ enum difference {
     DIFF_POINTERS_REPLACED,
     /** What a guest has still to be told of its stream is replaced by what is newer. */
     DIFF_STATES_REPLACED,
+    /** A card without READER_ADD goes when its client goes. */
+    DIFF_CARD_STAYS,
     DIFF_COUNT
 };
 

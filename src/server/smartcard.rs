@@ -33,8 +33,8 @@ pub struct Smartcard {
     server: Weak<Server>,
     /// The client that has the reader; further ones are linked and have nothing.
     holder: RefCell<Option<Rc<Connection>>>,
-    /// The device was told that the holder has a reader.
-    added: Cell<bool>,
+    /// The device was told of the holder's reader or card.
+    present: Cell<bool>,
     incoming: RefCell<DeviceStream>,
 }
 
@@ -56,7 +56,7 @@ impl Server {
         let kind = Smartcard {
             server: Rc::downgrade(self),
             holder: RefCell::default(),
-            added: Cell::new(false),
+            present: Cell::new(false),
             incoming: RefCell::default(),
         };
         let device = self.make_device(host, PARAMETERS, kind);
@@ -77,7 +77,7 @@ impl Device {
         match self.holder() {
             None => Standing::Free,
             Some(holder) if holder.id == connection.id => {
-                Standing::Holder { added: self.kind().added.get() }
+                Standing::Holder { present: self.kind().present.get() }
             }
             Some(_) => Standing::Taken,
         }
@@ -165,13 +165,13 @@ impl Served for Device {
         }
         let card = self.kind();
         *card.holder.borrow_mut() = None;
-        let added = card.added.take();
+        let present = card.present.take();
         // The core may have forgotten the client when the device was destroyed.
         let _ = self.client_remove(key(connection));
         if let Some(host) = self.host() {
             host.state(false);
         }
-        if added {
+        if present {
             self.tell_device(plain(kind::READER_REMOVE), Origin::ServerNoToken);
         }
     }
@@ -182,20 +182,15 @@ impl Served for Device {
             Ok(request) => request,
             Err(refused) => return Outcome::Refused(refused.to_string()),
         };
-        let added = match request {
-            Request::AddReader(_) => true,
-            Request::RemoveReader(_) => false,
-            _ => self.kind().added.get(),
-        };
         match request {
-            Request::AddReader(bytes) | Request::RemoveReader(bytes) | Request::Forward(bytes) => {
+            Request::Tell { message: bytes, present } => {
                 if standing == Standing::Free {
                     self.seat(connection);
                 }
                 if !self.has_room() {
                     return Outcome::Full(message);
                 }
-                self.kind().added.set(added);
+                self.kind().present.set(present);
                 self.tell_device(bytes, Origin::Client(key(connection)));
             }
             Request::Answer(body) => self.kind().say(connection, &body),

@@ -13,8 +13,8 @@ use crate::wire::smartcard::{
 pub enum Standing {
     /// The reader is this client's.
     Holder {
-        /// The device was told of a reader, and not yet that it is gone.
-        added: bool,
+        /// The device was told of a reader or a card, and not yet that the reader is gone.
+        present: bool,
     },
     /// Nobody has it.
     Free,
@@ -25,12 +25,13 @@ pub enum Standing {
 /// What a client's message asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Give the client the reader, unless it has it, and tell the device this.
-    AddReader(Bytes),
-    /// Tell the device this: the reader is gone. The client keeps its claim.
-    RemoveReader(Bytes),
-    /// Pass this on to the device.
-    Forward(Bytes),
+    /// Tell the device this, and give the client the reader if nobody has it.
+    Tell {
+        /// The message in the device's order.
+        message: Bytes,
+        /// What [`Standing::Holder`] is from then on.
+        present: bool,
+    },
     /// Answer this.
     Answer(Bytes),
     /// Nothing; a VSC message of this kind is not for a client to send.
@@ -89,10 +90,10 @@ pub fn handle(message: &Message, standing: Standing) -> Result<Request, Refused>
             Ok(Request::Answer(error(UNDEFINED_READER, Code::CannotAddMoreReaders)))
         }
         // The reader's name stays here: QEMU's reader has one of its own.
-        vsc::READER_ADD => Ok(Request::AddReader(plain(vsc::READER_ADD))),
+        vsc::READER_ADD => Ok(Request::Tell { message: plain(kind), present: true }),
         vsc::READER_REMOVE => {
-            Ok(if reader == READER && standing == (Standing::Holder { added: true }) {
-                Request::RemoveReader(plain(vsc::READER_REMOVE))
+            Ok(if reader == READER && standing == (Standing::Holder { present: true }) {
+                Request::Tell { message: plain(kind), present: false }
             } else {
                 Request::Answer(error(reader, Code::General))
             })
@@ -101,10 +102,13 @@ pub fn handle(message: &Message, standing: Standing) -> Result<Request, Refused>
             if reader != READER {
                 return Err(Refused::NoSuchReader { kind, reader });
             }
-            if !matches!(standing, Standing::Holder { .. }) {
+            let Standing::Holder { present } = standing else {
                 return Err(Refused::NotHolder(kind));
-            }
-            Ok(Request::Forward(header.to_device(data)))
+            };
+            // spice-gtk brings a reader once in its life: in its second session a card
+            // comes without one.
+            let present = present || kind == vsc::ATR;
+            Ok(Request::Tell { message: header.to_device(data), present })
         }
         _ => Ok(Request::Stray(kind)),
     }
@@ -114,43 +118,56 @@ pub fn handle(message: &Message, standing: Standing) -> Result<Request, Refused>
 mod tests {
     use super::*;
 
-    const HOLDER: Standing = Standing::Holder { added: true };
+    const HOLDER: Standing = Standing::Holder { present: true };
+    const NOTHING_YET: Standing = Standing::Holder { present: false };
 
     fn ask(kind: u32, reader: u32, data: &[u8], standing: Standing) -> Result<Request, Refused> {
         let body = Header { kind, reader, length: data.len() as u32 }.to_client(data);
         handle(&Message { kind: DATA, body }, standing)
     }
 
+    fn tell(message: Bytes, present: bool) -> Result<Request, Refused> {
+        Ok(Request::Tell { message, present })
+    }
+
     #[test]
     fn a_card_is_passed_on_in_the_device_s_order() {
         let wanted = Bytes::from_static(&[0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 1, 2]);
-        assert_eq!(ask(vsc::APDU, 0, &[1, 2], HOLDER), Ok(Request::Forward(wanted)));
+        assert_eq!(ask(vsc::APDU, 0, &[1, 2], HOLDER), tell(wanted, true));
         // Surplus bytes stay here.
         let header = Header { kind: vsc::CARD_REMOVE, reader: 0, length: 0 };
         let body = header.to_client(b"surplus");
-        let wanted = Request::Forward(plain(vsc::CARD_REMOVE));
-        assert_eq!(handle(&Message { kind: DATA, body }, HOLDER), Ok(wanted));
+        let wanted = tell(plain(vsc::CARD_REMOVE), true);
+        assert_eq!(handle(&Message { kind: DATA, body }, HOLDER), wanted);
     }
 
     #[test]
     fn a_reader_is_added_without_its_name() {
-        let wanted = Ok(Request::AddReader(plain(vsc::READER_ADD)));
-        assert_eq!(ask(vsc::READER_ADD, UNDEFINED_READER, b"name", HOLDER), wanted);
-        assert_eq!(ask(vsc::READER_ADD, UNDEFINED_READER, b"name", Standing::Free), wanted);
+        for standing in [HOLDER, NOTHING_YET, Standing::Free] {
+            let told = ask(vsc::READER_ADD, UNDEFINED_READER, b"name", standing);
+            assert_eq!(told, tell(plain(vsc::READER_ADD), true));
+        }
         let refused = Ok(Request::Answer(error(UNDEFINED_READER, Code::CannotAddMoreReaders)));
         assert_eq!(ask(vsc::READER_ADD, 0, b"name", Standing::Taken), refused);
     }
 
     #[test]
-    fn only_the_holder_removes_a_reader_that_it_added() {
-        let wanted = Ok(Request::RemoveReader(plain(vsc::READER_REMOVE)));
+    fn only_the_holder_removes_a_reader_that_is_there() {
+        let wanted = tell(plain(vsc::READER_REMOVE), false);
         assert_eq!(ask(vsc::READER_REMOVE, 0, b"", HOLDER), wanted);
-        let not_added = Standing::Holder { added: false };
         for (reader, standing) in
-            [(1, HOLDER), (UNDEFINED_READER, HOLDER), (0, not_added), (0, Standing::Taken)]
+            [(1, HOLDER), (UNDEFINED_READER, HOLDER), (0, NOTHING_YET), (0, Standing::Taken)]
         {
             let refused = Ok(Request::Answer(error(reader, Code::General)));
             assert_eq!(ask(vsc::READER_REMOVE, reader, b"", standing), refused);
+        }
+    }
+
+    #[test]
+    fn a_card_brings_its_reader() {
+        for kind in [vsc::ERROR, vsc::ATR, vsc::CARD_REMOVE, vsc::APDU] {
+            let message = Header { kind, reader: 0, length: 1 }.to_device(&[9]);
+            assert_eq!(ask(kind, 0, &[9], NOTHING_YET), tell(message, kind == vsc::ATR));
         }
     }
 
@@ -163,8 +180,6 @@ mod tests {
             }
             assert_eq!(ask(kind, 0, b"", Standing::Free), Err(Refused::NotHolder(kind)));
             assert_eq!(ask(kind, 0, b"", Standing::Taken), Err(Refused::NotHolder(kind)));
-            let not_added = Standing::Holder { added: false };
-            assert!(matches!(ask(kind, 0, b"", not_added), Ok(Request::Forward(_))));
         }
     }
 
