@@ -335,7 +335,7 @@ HARMLESS = {
 def bad_messages_of_the_guest(bench):
     """The guest is told, whatever follows is ignored, and the device works again after
     the port was closed and opened."""
-    bench.expect_stderr(r"Spice: .*([Ss]tream|cursor|display_info)")
+    bench.expect_stderr(r"Spice: .*([Ss]tream|cursor|DisplayInfo|display[ _]info)")
     with Wire(bench, caps=0) as wire:
         for name, bad in BAD_MESSAGES.items():
             producer = producer_of(bench)
@@ -357,7 +357,7 @@ def bad_messages_of_the_guest(bench):
 @check
 def odd_messages_of_the_guest(bench):
     """What is without effect, and what is a format or a frame like any other."""
-    bench.expect_stderr(r"Spice: .*([Ss]tream|display_info)")
+    bench.expect_stderr(r"Spice: .*([Ss]tream|DisplayInfo|display[ _]info)")
     with Wire(bench) as wire, producer_of(bench) as producer:
         producer.take(2)
         told = {}
