@@ -90,6 +90,8 @@ static const struct {
     { "agent", "token_before_start", "ends the process" },
     { "agent", "capabilities_in_pieces", "changes bytes of pieces that are no announcement" },
     { "agent", "starts_in_the_middle", "gives the client the rest of the message" },
+    { "agent", "server_goes_first", "reaches the server that is gone" },
+    { "agent", "removed_inside_its_functions", "goes on with what is gone" },
     { "agent", "several_clients", "takes the pieces of all for those of one message" },
     { "agent", "one_of_several_without_tokens", "reads nothing while one has no tokens" },
     { "port", "port_without_name", "compares a null pointer" },

@@ -775,6 +775,95 @@ static void agent_is_told_of_the_end(void)
     agent_close(&b);
 }
 
+/* Newer QEMU destroys the server first. */
+static void server_goes_first(void)
+{
+    struct agent_bench b;
+    agent_open_talking(&b);
+    chardev_accept(&b.agent, 5);
+    client_says(&b.c, GRAB, NULL, 100);
+    agent_settle(&b.c);
+    b.r.open_clients = 1;
+    rig_close(&b.r);
+    EXPECT(client_closed(&b.c));
+    client_close(&b.c);
+    int calls = b.agent.reads + b.agent.writes + b.agent.n_states;
+    spice_server_char_device_wakeup(&b.agent.sin);
+    EXPECT_EQ(spice_server_remove_interface(&b.agent.sin.base), -1);
+    EXPECT_EQ(b.agent.reads + b.agent.writes + b.agent.n_states, calls);
+    chardev_forget(&b.agent);
+}
+
+/* Everything may happen inside the device's functions. */
+static struct agent_bench *inside;
+
+static void remove_inside(struct chardev *d)
+{
+    if (d->added) {
+        d->added = false;
+        EXPECT_EQ(spice_server_remove_interface(&d->sin.base), 0);
+    }
+}
+
+static void add_again_inside(struct chardev *d)
+{
+    d->in_read = NULL;
+    remove_inside(d);
+    EXPECT_EQ(chardev_add(d, inside->r.server), 0);
+}
+
+static void remove_in_state(struct chardev *d, int connected)
+{
+    /* its number is in place, but the call has not returned */
+    if (connected && d->sin.st) {
+        d->added = true;
+        remove_inside(d);
+    }
+}
+
+static void removed_inside_its_functions(void)
+{
+    struct agent_bench b;
+    inside = &b;
+    agent_open_talking(&b);
+    b.agent.in_read = remove_inside;
+    agent_says(&b, REPLY, "body", 4);
+    client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+    chardev_forget(&b.agent);
+    agent_add(&b);
+    client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+    agent_start(&b.c, ALL_TOKENS);
+    agent_settle(&b.c);
+    b.agent.in_write = remove_inside;
+    client_says(&b.c, GRAB, "grab", 4);
+    client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+    chardev_forget(&b.agent);
+    /* what the old one was reading is not the new one's */
+    agent_add(&b);
+    client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+    agent_start(&b.c, ALL_TOKENS);
+    agent_settle(&b.c);
+    b.agent.in_read = add_again_inside;
+    chardev_say(&b.agent, "\1\0\0", 3);
+    client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+    client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+    agent_says(&b, REPLY, "body", 4);
+    client_gets(&b.c, REPLY, "body", 4);
+    chardev_remove(&b.agent);
+    client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+    chardev_prepare(&b.agent, "vdagent", NULL);
+    b.agent.in_state = remove_in_state;
+    EXPECT_EQ(chardev_add(&b.agent, b.r.server), 0);
+    client_gets_word(&b.c, S_MAIN_AGENT_DISCONNECTED, 0);
+    b.agent.in_state = NULL;
+    b.agent.added = false;
+    agent_settle(&b.c);
+    chardev_forget(&b.agent);
+    agent_add(&b);
+    client_gets_word(&b.c, S_MAIN_AGENT_CONNECTED_TOKENS, WINDOW);
+    agent_close(&b);
+}
+
 /* What each hears, and whose message passes when two speak at a time. */
 static void several_clients(void)
 {
@@ -882,6 +971,8 @@ static const struct tap_case cases[] = {
     TAP_CASE(starts_in_the_middle),
     TAP_CASE(leaves_in_the_middle),
     TAP_CASE(agent_is_told_of_the_end),
+    TAP_CASE(server_goes_first),
+    TAP_CASE(removed_inside_its_functions),
     TAP_CASE(several_clients),
     TAP_CASE(one_of_several_without_tokens),
 };

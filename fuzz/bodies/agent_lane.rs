@@ -72,14 +72,20 @@ impl Direction {
                 self.receive(&bytes);
             }
             Forward::Nothing => {}
-            Forward::Instead(bytes) => bytes.chunks(2048).for_each(|bytes| self.receive(bytes)),
+            Forward::Instead(bytes) => {
+                for bytes in bytes.chunks(2048) {
+                    self.receive(bytes);
+                }
+            }
         }
         // Whoever adds an answer relies on this.
         assert_eq!(self.receiver.is_inside(), inside);
         for Answer { message, .. } in decision.answers {
             whole(&message);
         }
-        decision.record.iter().for_each(|record| plain(policy, record));
+        if let Some(record) = &decision.record {
+            plain(policy, record);
+        }
         true
     }
 

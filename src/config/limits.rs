@@ -87,7 +87,7 @@ pub const AGENT_NOTICES: usize = 64 * 1024;
 /// costs a few bytes.
 pub const FILES: usize = 256;
 
-/// Longest FILE_XFER_START that is read: the text has a name of at most 255 characters,
+/// Longest start of a file that is read: the text has a name of at most 255 characters,
 /// each of which may be written in several.
 pub const FILE_START: usize = 16 * 1024;
 

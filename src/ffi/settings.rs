@@ -443,7 +443,7 @@ pub unsafe extern "C" fn spice_server_set_agent_copypaste(
 ) -> c_int {
     const NAME: &str = "spice_server_set_agent_copypaste";
     with_server(NAME, server, FAILED, |server| {
-        server.settings.borrow_mut().agent_copy_paste = enable != 0;
+        server.settings.borrow_mut().agent.copy_paste = enable != 0;
         OK
     })
 }
@@ -462,7 +462,7 @@ pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
 ) -> c_int {
     const NAME: &str = "spice_server_set_agent_file_xfer";
     with_server(NAME, server, FAILED, |server| {
-        server.settings.borrow_mut().agent_file_transfer = enable != 0;
+        server.settings.borrow_mut().agent.file_transfer = enable != 0;
         OK
     })
 }

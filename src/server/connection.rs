@@ -57,7 +57,7 @@ pub(super) struct Connection {
 /// What a connection is for.
 pub(super) enum Role {
     /// The main channel of a session.
-    Main(RefCell<MainState>),
+    Main(Box<RefCell<MainState>>),
     /// Any other channel.
     Served(Rc<dyn Served>),
 }

@@ -84,7 +84,7 @@ impl Server {
             liveness: (!is_unix).then(|| Liveness::new(Instant::now(), connection_id)),
             agent: ClientSide::default(),
         };
-        let role = Role::Main(RefCell::new(state));
+        let role = Role::Main(Box::new(RefCell::new(state)));
         let connection = self.establish(id, connection_id, linked, role)?;
         self.clients.borrow_mut().insert(0, Client { connection_id, main: id });
         crate::info!("client {} connected, session {connection_id:#x}", connection.peer);

@@ -30,12 +30,8 @@ pub struct Settings {
     pub name: Option<Vec<u8>>,
     /// The VM's UUID for clients that connect from now on.
     pub uuid: Option<[u8; 16]>,
-    /// The agent may move the pointer.
-    pub agent_mouse: bool,
-    /// Copy and paste between clients and the guest.
-    pub agent_copy_paste: bool,
-    /// Clients may send files.
-    pub agent_file_transfer: bool,
+    /// What the guest's agent may do.
+    pub agent: AgentSettings,
     /// As set; nothing is compressed yet.
     pub image_compression: i32,
     /// As set: 1 off, 2 all, 3 filter.
@@ -44,6 +40,17 @@ pub struct Settings {
     pub video_codecs: Vec<u8>,
     /// Renderers added so far; at most two.
     pub renderers: usize,
+}
+
+/// What the guest's agent may do.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentSettings {
+    /// It may move the pointer.
+    pub mouse: bool,
+    /// Copy and paste between clients and the guest.
+    pub copy_paste: bool,
+    /// Clients may send files.
+    pub file_transfer: bool,
 }
 
 impl Settings {
@@ -59,9 +66,7 @@ impl Settings {
             allow_multiple_clients: false,
             name: None,
             uuid: None,
-            agent_mouse: true,
-            agent_copy_paste: true,
-            agent_file_transfer: true,
+            agent: AgentSettings { mouse: true, copy_paste: true, file_transfer: true },
             image_compression: image_compression::AUTO_GLZ,
             streaming_video: 3,
             video_codecs: b"spice:mjpeg".to_vec(),

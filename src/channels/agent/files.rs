@@ -57,7 +57,7 @@ impl Files {
     }
 }
 
-/// The size that a FILE_XFER_START tells, in a text of groups, keys and values:
+/// The size that the start of a file tells, in a text of groups, keys and values:
 ///
 /// ```text
 /// [vdagent-file-xfer]

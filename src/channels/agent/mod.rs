@@ -23,6 +23,7 @@ pub enum Side {
 
 impl Side {
     /// Whoever hears what this side says.
+    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Client => Self::Guest,

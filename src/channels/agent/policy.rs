@@ -155,16 +155,14 @@ impl Lane {
                 self.plan = Plan::Swallow;
                 message.refuse(talk)
             }
-            Plan::Hold(_) => match message.check_file(policy, talk) {
-                Some(refusal) => {
-                    self.plan = Plan::Swallow;
-                    refusal
-                }
-                None => {
-                    self.plan = Plan::Pass;
-                    Decision { forward: self.let_go(part, held), ..Decision::default() }
-                }
-            },
+            Plan::Hold(_) => {
+                let refusal = message.check_file(policy, talk);
+                self.plan = if refusal.is_some() { Plan::Swallow } else { Plan::Pass };
+                refusal.unwrap_or_else(|| Decision {
+                    forward: self.let_go(part, held),
+                    ..Decision::default()
+                })
+            }
             _ => {
                 self.plan = Plan::Pass;
                 Decision { record: message.look(talk), ..Decision::default() }

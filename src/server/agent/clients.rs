@@ -51,7 +51,7 @@ struct Fate {
 }
 
 impl Server {
-    /// AGENT_START: the client takes so many pieces of the agent's messages.
+    /// The client begins with the agent and takes so many pieces of the agent's messages.
     pub(in crate::server) fn handle_agent_start(
         self: &Rc<Self>,
         connection: &Rc<Connection>,
@@ -82,7 +82,7 @@ impl Server {
         Ok(())
     }
 
-    /// AGENT_TOKEN: the client takes so many more pieces.
+    /// The client takes so many more pieces.
     pub(in crate::server) fn handle_agent_token(
         self: &Rc<Self>,
         connection: &Rc<Connection>,
@@ -96,7 +96,7 @@ impl Server {
         }
     }
 
-    /// AGENT_DATA: a piece of a message for the agent.
+    /// A piece of a message for the agent.
     pub(in crate::server) fn handle_agent_data(
         self: &Rc<Self>,
         connection: &Rc<Connection>,

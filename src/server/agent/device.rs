@@ -81,11 +81,6 @@ impl VdAgent {
         }
     }
 
-    /// Another agent is attached.
-    pub(super) fn begin(&self) {
-        self.end();
-    }
-
     /// The agent is gone: what it was saying has no end.
     pub(super) fn end(&self) {
         self.epoch.set(self.epoch.get() + 1);
@@ -198,14 +193,6 @@ impl VdAgent {
             server.send(&connection, kind, body);
         }
     }
-
-    /// Whether a client has not read yet what it was sent before.
-    fn somebody_is_full(&self, driver: &Agent, server: &Rc<Server>) -> bool {
-        let connections = server.main_connections();
-        connections.iter().any(|connection| {
-            driver.client_exists(super::key(connection.id)) && connection.is_full()
-        })
-    }
 }
 
 impl Agent {
@@ -241,7 +228,7 @@ impl Kind for VdAgent {
         let server = self.server.upgrade()?;
         let mut buffer = [0; limits::AGENT_PIECE];
         loop {
-            if self.somebody_is_full(driver, &server) {
+            if somebody_is_full(driver, &server) {
                 return None;
             }
             if !self.guest.borrow().inside
@@ -305,4 +292,12 @@ impl Kind for VdAgent {
             drop(server.agent.borrow_mut().take());
         }
     }
+}
+
+/// Whether a client has not read yet what it was sent before.
+fn somebody_is_full(agent: &Agent, server: &Rc<Server>) -> bool {
+    let connections = server.main_connections();
+    connections
+        .iter()
+        .any(|connection| agent.client_exists(super::key(connection.id)) && connection.is_full())
 }

@@ -44,15 +44,11 @@ impl Server {
             return None;
         }
         let known = self.agent.borrow().clone();
-        match known {
-            Some(agent) => {
-                agent.kind().begin();
-                agent.rebind(Some(host));
-            }
-            None => {
-                let kind = VdAgent::new(Rc::downgrade(self));
-                *self.agent.borrow_mut() = Some(self.make_device(host, PARAMETERS, kind));
-            }
+        if let Some(agent) = known {
+            agent.rebind(Some(host));
+        } else {
+            let kind = VdAgent::new(Rc::downgrade(self));
+            *self.agent.borrow_mut() = Some(self.make_device(host, PARAMETERS, kind));
         }
         let port = Rc::new(AgentPort::new(Rc::downgrade(self), host));
         self.keep_device(Rc::clone(&port) as Rc<dyn InService>);
@@ -128,20 +124,20 @@ impl Server {
     fn agent_switches(&self) -> Switches {
         let settings = self.settings.borrow();
         Switches {
-            copy_paste: settings.agent_copy_paste,
-            file_transfer: settings.agent_file_transfer,
+            copy_paste: settings.agent.copy_paste,
+            file_transfer: settings.agent.file_transfer,
             monitors_to_display: self.monitors_to_display.get(),
         }
     }
 
     /// Whether the agent moves the pointer: it is attached, and the host lets it.
     pub fn agent_points(&self) -> bool {
-        self.settings.borrow().agent_mouse && self.has_agent()
+        self.settings.borrow().agent.mouse && self.has_agent()
     }
 
     /// Whether the agent may move the pointer.
     pub fn set_agent_mouse(self: &Rc<Self>, allowed: bool) {
-        self.settings.borrow_mut().agent_mouse = allowed;
+        self.settings.borrow_mut().agent.mouse = allowed;
         self.update_mouse_mode();
     }
 }

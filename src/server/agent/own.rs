@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::chardev::Origin;
 use crate::config::limits;
@@ -63,7 +64,8 @@ impl Server {
 
     /// The host has told where a graphics device is.
     pub fn handle_device_info(self: &Rc<Self>, device: &QxlHandle) {
-        let ours = self.displays.borrow().iter().any(|display| std::ptr::eq(&**display, device));
+        let is_it = |display: &Arc<QxlHandle>| std::ptr::eq(Arc::as_ptr(display), device);
+        let ours = self.displays.borrow().iter().any(is_it);
         if ours {
             self.send_graphics_device_info();
         }

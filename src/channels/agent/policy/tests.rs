@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::channels::agent::Switches;
+use crate::channels::agent::capabilities::Change;
 use crate::channels::agent::filter::Filter;
 use crate::config::agent::{Clipboard, Files as FilePolicy};
 
@@ -66,7 +67,7 @@ impl Scene {
                 Side::Client => &mut self.talk.client,
                 Side::Guest => &mut self.talk.agent,
             };
-            capabilities.handle(&part, Default::default());
+            capabilities.handle(&part, Change::default());
             let decision = lane.handle(from, &part, &policy, &mut self.talk);
             match decision.forward {
                 Forward::AsItIs => self.out[index].extend_from_slice(piece),
