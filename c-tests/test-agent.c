@@ -452,12 +452,13 @@ static bool answered(uint32_t type, bool client)
            (type == CLIPBOARD || type == REQUEST || (client && type == FILE_START));
 }
 
-/** Clipboard without data, or the failure of file 7. */
+/** Clipboard of type 7 without data, or the failure of file 7. */
 static size_t answer(uint32_t type, uint8_t *body)
 {
-    if (type != FILE_START)
-        return (size_t)(put32(body, 0) - body);
-    return (size_t)(put32(put32(body, 7), FILE_ERROR) - body);
+    uint8_t *end = put32(body, 7);
+    if (type == FILE_START)
+        end = put32(end, FILE_ERROR);
+    return (size_t)(end - body);
 }
 
 /** One message of each type both ways; they pass, or are answered if somebody waits. */

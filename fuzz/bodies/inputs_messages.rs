@@ -31,7 +31,9 @@ fn run(bytes: &[u8]) {
             }
             Ok(Some(FromClient::Scancodes(codes))) => {
                 assert!(!codes.is_empty());
-                codes.iter().for_each(|byte| keyboard.handle_byte(*byte, now));
+                for byte in codes {
+                    keyboard.handle_byte(*byte, now);
+                }
             }
             Ok(Some(FromClient::Locks(locks))) => {
                 let pressed = keyboard.handle_locks(locks, now);

@@ -224,13 +224,15 @@ pub fn file_status(id: u32, result: u32) -> [u8; 8] {
     body
 }
 
-/// The body of a CLIPBOARD without data; with the selection if that was agreed upon.
-pub fn empty_clipboard(selection: Option<u8>) -> Vec<u8> {
+/// The body of a CLIPBOARD without data; with the selection if that was agreed upon. The
+/// type is the one asked for: spice-vdagent takes another one for no answer, and the
+/// program that pastes waits on.
+pub fn empty_clipboard(selection: Option<u8>, kind: u32) -> Vec<u8> {
     let mut body = Vec::with_capacity(8);
     if let Some(selection) = selection {
         body.extend_from_slice(&[selection, 0, 0, 0]);
     }
-    body.put_u32_le(CLIPBOARD_NONE);
+    body.put_u32_le(kind);
     body
 }
 
@@ -372,8 +374,8 @@ mod tests {
         let body = graphics_device_info(&[info]);
         assert_eq!(body[..12], [1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
         assert_eq!(body[12..], [3, 0, 0, 0, 2, 0, 0, 0, b'a', 0]);
-        assert_eq!(empty_clipboard(None), [0; 4]);
-        assert_eq!(empty_clipboard(Some(1)), [1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(empty_clipboard(None, 2), [2, 0, 0, 0]);
+        assert_eq!(empty_clipboard(Some(1), 2), [1, 0, 0, 0, 2, 0, 0, 0]);
         assert_eq!(file_status(9, file_status::DISABLED), [9, 0, 0, 0, 7, 0, 0, 0]);
     }
 }

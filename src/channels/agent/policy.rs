@@ -286,7 +286,7 @@ impl Begun<'_> {
                 let bytes = Some(self.head.size.saturating_sub(fields).into());
                 let what = What::Clipboard { selection, kind };
                 let to = self.from.other();
-                let empty = message(kind::CLIPBOARD, &empty_clipboard(selection));
+                let empty = message(kind::CLIPBOARD, &empty_clipboard(selection, kind));
                 let record = Record { to, what, bytes, outcome: Outcome::Refused };
                 Decision {
                     forward: Forward::Instead(empty),
@@ -298,7 +298,7 @@ impl Begun<'_> {
                 let (selection, kind, _) = self.clipboard(talk);
                 let (to, what) = (self.from, What::Clipboard { selection, kind });
                 let answered = talk.names_selection(to).then(|| selection.unwrap_or(0));
-                let empty = message(kind::CLIPBOARD, &empty_clipboard(answered));
+                let empty = message(kind::CLIPBOARD, &empty_clipboard(answered, kind));
                 let record = Record { to, what, bytes: None, outcome: Outcome::Refused };
                 Decision {
                     answers: vec![Answer { to, message: empty }],

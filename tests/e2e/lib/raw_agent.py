@@ -85,7 +85,7 @@ class RawClient:
     def __init__(self, port):
         self.session = raw_link.Session(port)
         self.stream = b""
-        self.kinds = []  # of the messages that came
+        self.messages = []  # all that came: (type, data)
         self.session.main.sendall(raw_link.message(self.START, struct.pack("<I", 0xffffffff)))
 
     def say(self, kind, data=b""):
@@ -111,7 +111,7 @@ class RawClient:
             messages = split(self.stream)
             for kind, data in messages:
                 self.stream = self.stream[_HEAD.size + len(data):]
-                self.kinds.append(kind)
+                self.messages.append((kind, data))
                 if kind == wanted:
                     return data
             self.session.main.settimeout(deadline.left() + 0.001)

@@ -111,20 +111,20 @@ fn clipboard(selection: u8, kind: u8, data: &[u8]) -> Vec<u8> {
     [&[selection, 0, 0, 0, kind, 0, 0, 0][..], data].concat()
 }
 
-fn empty(selection: u8) -> Vec<u8> {
-    message(kind::CLIPBOARD, &clipboard(selection, 0, b""))
+fn empty(selection: u8, kind: u8) -> Vec<u8> {
+    message(kind::CLIPBOARD, &clipboard(selection, kind, b""))
 }
 
 const SIDES: [Side; 2] = [Side::Client, Side::Guest];
 
 #[test]
-fn content_that_may_not_go_is_replaced_by_none() {
+fn content_that_may_not_go_is_replaced_by_nothing() {
     for from in SIDES {
         for first in [0, 1, 3, 4, 7, 8, 9, 2000] {
             let mut scene = Scene { first, pieces: 1, ..Scene::new() };
             let (to, policy) = (from.other(), closed_to(from.other()));
             scene.say(from, kind::CLIPBOARD, &clipboard(1, 2, b"secret"), policy);
-            assert_eq!(scene.heard(to), empty(1));
+            assert_eq!(scene.heard(to), empty(1, 2));
             let record = match to {
                 Side::Guest => {
                     "clipboard to the guest, primary selection, type png, 6 bytes, refused"
@@ -140,13 +140,13 @@ fn content_that_may_not_go_is_replaced_by_none() {
 }
 
 #[test]
-fn a_request_that_may_not_be_is_answered_with_none() {
+fn a_request_that_may_not_be_is_answered_with_nothing() {
     for from in SIDES {
         let mut scene = Scene { first: 0, pieces: 1, ..Scene::new() };
         let policy = closed_to(from);
         scene.say(from, kind::CLIPBOARD_REQUEST, &clipboard(2, 1, b""), policy);
         assert_eq!(scene.heard(from.other()), []);
-        assert_eq!(scene.answers(), [Answer { to: from, message: empty(2) }]);
+        assert_eq!(scene.answers(), [Answer { to: from, message: empty(2, 1) }]);
         assert_eq!(scene.records().len(), 1);
         // The other way is free.
         scene.say(from.other(), kind::CLIPBOARD_REQUEST, &clipboard(2, 1, b""), policy);
@@ -160,7 +160,7 @@ fn without_selections_the_answers_have_none() {
     let mut scene = Scene { first: 0, pieces: 1, ..Scene::default() };
     scene.say(Side::Client, kind::CLIPBOARD_REQUEST, &[1, 0, 0, 0], closed_to(Side::Client));
     scene.say(Side::Client, kind::CLIPBOARD, &[1, 0, 0, 0, 5], closed_to(Side::Guest));
-    let none = message(kind::CLIPBOARD, &[0; 4]);
+    let none = message(kind::CLIPBOARD, &[1, 0, 0, 0]);
     assert_eq!(scene.answers(), [Answer { to: Side::Client, message: none.clone() }]);
     assert_eq!(scene.heard(Side::Guest), none);
 }
@@ -189,9 +189,9 @@ fn what_the_host_switches_off_is_answered_too() {
     scene.send_data(3, 1, OPEN);
     scene.say(Side::Client, kind::FILE_XFER_STATUS, &[3, 0, 0, 0, 1, 0, 0, 0], OPEN);
     assert_eq!(scene.heard(Side::Guest), []);
-    assert_eq!(scene.heard(Side::Client), empty(0));
+    assert_eq!(scene.heard(Side::Client), empty(0, 1));
     let refused = status(Side::Client, 3, file_status::DISABLED);
-    assert_eq!(scene.answers(), [Answer { to: Side::Client, message: empty(0) }, refused]);
+    assert_eq!(scene.answers(), [Answer { to: Side::Client, message: empty(0, 1) }, refused]);
     // On again, and the same number begins anew.
     scene.switches = Switches::default();
     scene.send_data(3, 1, OPEN);
@@ -204,13 +204,13 @@ fn what_the_host_switches_off_is_answered_too() {
 }
 
 #[test]
-fn large_contents_are_replaced_by_none() {
+fn large_contents_are_replaced_by_nothing() {
     for from in SIDES {
         let mut scene = Scene { first: 1, pieces: 3, ..Scene::new() };
         scene.say(from, kind::CLIPBOARD, &clipboard(0, 1, &[5; 10]), SMALL);
         assert_eq!(scene.heard(from.other()).len(), 38);
         scene.say(from, kind::CLIPBOARD, &clipboard(0, 1, &[5; 11]), SMALL);
-        assert_eq!(scene.heard(from.other()), empty(0));
+        assert_eq!(scene.heard(from.other()), empty(0, 1));
         let records = scene.records().join("; ");
         assert!(records.contains("10 bytes, passed") && records.contains("11 bytes, refused"));
     }
