@@ -73,6 +73,11 @@ fn outbox() {
 }
 
 #[test]
+fn smartcard() {
+    smoke("smartcard");
+}
+
+#[test]
 fn spicevmc_messages() {
     smoke("spicevmc_messages");
 }

@@ -18,6 +18,7 @@ pub(crate) mod lz4;
 pub(crate) mod main_messages;
 pub(crate) mod migration_block;
 pub(crate) mod outbox;
+pub(crate) mod smartcard;
 pub(crate) mod spicevmc_messages;
 pub(crate) mod stream_device;
 
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[Body] = &[
     main_messages::BODY,
     migration_block::BODY,
     outbox::BODY,
+    smartcard::BODY,
     spicevmc_messages::BODY,
     stream_device::BODY,
 ];

@@ -32,3 +32,10 @@ def usbredir(number):
     """A USB redirection slot: ids redirN (chardev) and usbredirN."""
     return ["-chardev", f"spicevmc,name=usbredir,id=redir{number}",
             "-device", f"usb-redir,chardev=redir{number},id=usbredir{number}"]
+
+
+def smartcard(number):
+    """A card reader whose card is the client's: ids cardN (chardev) and passthruN."""
+    return ["-device", f"usb-ccid,bus=usb.0,id=ccid{number}",
+            "-chardev", f"spicevmc,name=smartcard,id=card{number}",
+            "-device", f"ccid-card-passthru,bus=ccid{number}.0,chardev=card{number},id=passthru{number}"]

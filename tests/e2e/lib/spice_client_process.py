@@ -167,6 +167,7 @@ class Client(AgentCommands):
         self.files = 0
         self.session = SpiceClientGLib.Session.new()
         self.cds = None
+        self.cards = None
         self.wants_fd = {}
         on(self.session, "channel-new", self._channel_new)
         on(self.session, "channel-destroy", self._channel_destroy)
@@ -270,16 +271,25 @@ class Client(AgentCommands):
     # ---- commands
 
     def do_open(self, number, connect=(), host=None, port=None, unix_path=None, password=None,
-                usb=False, shared_dir=None):
+                usb=False, shared_dir=None, smartcard=None):
         self.connect_types = set(connect)
         for name, value in (("host", host), ("unix-path", unix_path), ("password", password),
                             ("port", None if port is None else str(port)),
                             ("shared-dir", shared_dir)):
             if value is not None:
                 self.session.set_property(name, value)
+        if smartcard and self.cards is None:
+            self._offer_card(**smartcard)
         if usb and self.cds is None:
             self.cds = SharedCds(SpiceClientGLib.UsbDeviceManager.get(self.session))
         self.reply(number, ok=SpiceClientGLib.Session.connect(self.session))
+
+    def _offer_card(self, database, certificates):
+        """A card in software: certificates by their names in an NSS database."""
+        for name, value in (("enable-smartcard", True), ("smartcard-db", database),
+                            ("smartcard-certificates", certificates)):
+            self.session.set_property(name, value)
+        self.cards = SpiceClientGLib.SmartcardManager.get()
 
     def do_open_fd(self, number, connect=(), password=None):
         self.connect_types = set(connect)
@@ -328,6 +338,12 @@ class Client(AgentCommands):
         for method, *arguments in calls:
             getattr(self.channels["inputs:0"], method)(*arguments)
         self.reply(number)
+
+    def do_insert_card(self, number):
+        self.reply(number, ok=self.cards.insert_card())
+
+    def do_remove_card(self, number):
+        self.reply(number, ok=self.cards.remove_card())
 
     def do_share_cd(self, number, path):
         self.cds.share(path, lambda **fields: self.reply(number, **fields))
