@@ -52,10 +52,10 @@ const KINDS: [(Kind, InterfaceKind); 8] = [
 ];
 
 /// Adds a device. 0, also for a kind or a char device subtype that is not served;
-/// -1 for a wrong version, a second device of a kind of which there may be one, and
-/// a graphics device whose id is taken.
+/// -1 for a wrong version, a second device of a kind of which there may be one (a
+/// smartcard reader is such a kind), and a graphics device whose id is taken.
 ///
-/// Compat: partial: sound and smartcard devices are accepted and not served; graphics devices are worked but not shown
+/// Compat: partial: sound devices are accepted and not served; graphics devices are worked but not shown
 /// Shown by: c-tests/test-devices.c, c-tests/test-inputs.c
 ///
 /// # Safety
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstan
 /// server among them: a NULL-terminated array that lives for ever. "port" is not among
 /// them: ports come by another way.
 ///
-/// Compat: partial: smartcard is listed, so that command lines start, and not served
+/// Compat: works
 /// Shown by: c-tests/test-port.c
 #[unsafe(no_mangle)]
 pub extern "C" fn spice_server_char_device_recognized_subtypes() -> *mut *const c_char {
