@@ -452,13 +452,11 @@ static bool answered(uint32_t type, bool client)
            (type == CLIPBOARD || type == REQUEST || (client && type == FILE_START));
 }
 
-/** Clipboard of type 7 without data, or the failure of file 7. */
-static size_t answer(uint32_t type, uint8_t *body)
+/** Clipboard without data, of no type to the client, or the failure of file 7. */
+static size_t answer(uint32_t type, bool client, uint8_t *body)
 {
-    uint8_t *end = put32(body, 7);
-    if (type == FILE_START)
-        end = put32(end, FILE_ERROR);
-    return (size_t)(end - body);
+    uint8_t *p = put32(body, client && type != FILE_START ? 0 : 7);
+    return (size_t)((type == FILE_START ? put32(p, FILE_ERROR) : p) - body);
 }
 
 /** One message of each type both ways; they pass, or are answered if somebody waits. */
@@ -469,7 +467,8 @@ static void exchange(struct agent_bench *b, const uint32_t *types, size_t n, boo
     for (size_t i = 0; i < n; i++) {
         uint32_t type = types[i];
         uint32_t answer_type = type == FILE_START ? FILE_STATUS : CLIPBOARD;
-        size_t length = answer(type, reply);
+        bool to_client = type != CLIPBOARD;
+        size_t length = answer(type, to_client, reply);
         client_says(&b->c, type, body, sizeof body);
         if (passes)
             agent_gets(b, type, body, sizeof body);
@@ -477,6 +476,7 @@ static void exchange(struct agent_bench *b, const uint32_t *types, size_t n, boo
             agent_gets(b, CLIPBOARD, reply, length);
         else if (type != CLIPBOARD && answered(type, true))
             client_gets(&b->c, answer_type, reply, length);
+        length = answer(type, !to_client, reply);
         agent_says(b, type, body, sizeof body);
         if (passes)
             client_gets(&b->c, type, body, sizeof body);

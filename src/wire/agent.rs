@@ -36,6 +36,20 @@ pub mod kind {
     pub const FILE_XFER_STATUS: u32 = 11;
     /// Client to agent: a part of a file.
     pub const FILE_XFER_DATA: u32 = 12;
+    /// Whether something is copied by messages of this type.
+    pub fn is_transfer(kind: u32) -> bool {
+        matches!(
+            kind,
+            CLIPBOARD
+                | CLIPBOARD_GRAB
+                | CLIPBOARD_REQUEST
+                | CLIPBOARD_RELEASE
+                | FILE_XFER_START
+                | FILE_XFER_STATUS
+                | FILE_XFER_DATA
+        )
+    }
+
     /// Server to agent: nobody is there any more.
     pub const CLIENT_DISCONNECTED: u32 = 13;
     /// Server to agent: which display is which device in the guest.
@@ -224,9 +238,7 @@ pub fn file_status(id: u32, result: u32) -> [u8; 8] {
     body
 }
 
-/// The body of a CLIPBOARD without data; with the selection if that was agreed upon. The
-/// type is the one asked for: spice-vdagent takes another one for no answer, and the
-/// program that pastes waits on.
+/// The body of a CLIPBOARD without data; with the selection if that was agreed upon.
 pub fn empty_clipboard(selection: Option<u8>, kind: u32) -> Vec<u8> {
     let mut body = Vec::with_capacity(8);
     if let Some(selection) = selection {
@@ -374,7 +386,7 @@ mod tests {
         let body = graphics_device_info(&[info]);
         assert_eq!(body[..12], [1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
         assert_eq!(body[12..], [3, 0, 0, 0, 2, 0, 0, 0, b'a', 0]);
-        assert_eq!(empty_clipboard(None, 2), [2, 0, 0, 0]);
+        assert_eq!(empty_clipboard(None, CLIPBOARD_NONE), [0; 4]);
         assert_eq!(empty_clipboard(Some(1), 2), [1, 0, 0, 0, 2, 0, 0, 0]);
         assert_eq!(file_status(9, file_status::DISABLED), [9, 0, 0, 0, 7, 0, 0, 0]);
     }

@@ -34,6 +34,8 @@ pub struct Talk {
 pub struct Lane {
     plan: Plan,
     head: Option<Head>,
+    /// What the operator said when it began.
+    policy: AgentPolicy,
     /// The first bytes of the message's body, as far as the plan needs them.
     start: Vec<u8>,
 }
@@ -116,19 +118,24 @@ impl Talk {
 
 impl Lane {
     /// Takes a piece that comes from this side, of a message that the filter passes or
-    /// refuses.
+    /// refuses. `look` is called for what the operator says, when a message begins of
+    /// which he may say something.
     pub fn handle(
         &mut self,
         from: Side,
         part: &Part<'_>,
-        policy: &AgentPolicy,
+        look: impl FnOnce() -> AgentPolicy,
         talk: &mut Talk,
     ) -> Decision {
         if let Some(head) = part.head {
             self.head = Some(head);
             self.start.clear();
-            let refused = part.verdict == Verdict::Refuse;
-            self.plan = plan(from, &head, refused, policy, talk);
+            self.plan = if kind::is_transfer(head.kind) {
+                self.policy = look();
+                plan(from, &head, part.verdict == Verdict::Refuse, &self.policy, talk)
+            } else {
+                Plan::Pass
+            };
         }
         let (Plan::Watch(need) | Plan::Hold(need) | Plan::Refuse(need)) = self.plan else {
             return match self.plan {
@@ -149,14 +156,14 @@ impl Lane {
         let Some(head) = self.head else {
             return Decision::default();
         };
-        let message = Begun { from, head, start: &self.start, audit: policy.audit };
+        let message = Begun { from, head, start: &self.start, audit: self.policy.audit };
         match self.plan {
             Plan::Refuse(_) => {
                 self.plan = Plan::Swallow;
                 message.refuse(talk)
             }
             Plan::Hold(_) => {
-                let refusal = message.check_file(policy, talk);
+                let refusal = message.check_file(&self.policy, talk);
                 self.plan = if refusal.is_some() { Plan::Swallow } else { Plan::Pass };
                 refusal.unwrap_or_else(|| Decision {
                     forward: self.let_go(part, held),
@@ -286,7 +293,7 @@ impl Begun<'_> {
                 let bytes = Some(self.head.size.saturating_sub(fields).into());
                 let what = What::Clipboard { selection, kind };
                 let to = self.from.other();
-                let empty = message(kind::CLIPBOARD, &empty_clipboard(selection, kind));
+                let empty = message(kind::CLIPBOARD, &no_content(to, selection, kind));
                 let record = Record { to, what, bytes, outcome: Outcome::Refused };
                 Decision {
                     forward: Forward::Instead(empty),
@@ -298,7 +305,7 @@ impl Begun<'_> {
                 let (selection, kind, _) = self.clipboard(talk);
                 let (to, what) = (self.from, What::Clipboard { selection, kind });
                 let answered = talk.names_selection(to).then(|| selection.unwrap_or(0));
-                let empty = message(kind::CLIPBOARD, &empty_clipboard(answered, kind));
+                let empty = message(kind::CLIPBOARD, &no_content(to, answered, kind));
                 let record = Record { to, what, bytes: None, outcome: Outcome::Refused };
                 Decision {
                     answers: vec![Answer { to, message: empty }],
@@ -406,6 +413,13 @@ fn refusal(talk: &Talk) -> u32 {
     } else {
         file_status::ERROR
     }
+}
+
+/// The body of a CLIPBOARD without data. The guest's agent gives it to whoever asked for
+/// this type, and takes no notice of type NONE; that is what it says itself to clients
+/// when it has nothing.
+fn no_content(to: Side, selection: Option<u8>, kind: u32) -> Vec<u8> {
+    empty_clipboard(selection, if to == Side::Guest { kind } else { CLIPBOARD_NONE })
 }
 
 fn status(to: Side, id: u32, result: u32) -> Answer {

@@ -68,7 +68,7 @@ impl Scene {
                 Side::Guest => &mut self.talk.agent,
             };
             capabilities.handle(&part, Change::default());
-            let decision = lane.handle(from, &part, &policy, &mut self.talk);
+            let decision = lane.handle(from, &part, || policy, &mut self.talk);
             match decision.forward {
                 Forward::AsItIs => self.out[index].extend_from_slice(piece),
                 Forward::Nothing => {}
@@ -111,20 +111,22 @@ fn clipboard(selection: u8, kind: u8, data: &[u8]) -> Vec<u8> {
     [&[selection, 0, 0, 0, kind, 0, 0, 0][..], data].concat()
 }
 
-fn empty(selection: u8, kind: u8) -> Vec<u8> {
+/// No content, for one who asked for this type.
+fn empty(to: Side, selection: u8, kind: u8) -> Vec<u8> {
+    let kind = if to == Side::Guest { kind } else { 0 };
     message(kind::CLIPBOARD, &clipboard(selection, kind, b""))
 }
 
 const SIDES: [Side; 2] = [Side::Client, Side::Guest];
 
 #[test]
-fn content_that_may_not_go_is_replaced_by_nothing() {
+fn content_that_may_not_go_is_replaced_by_none() {
     for from in SIDES {
         for first in [0, 1, 3, 4, 7, 8, 9, 2000] {
             let mut scene = Scene { first, pieces: 1, ..Scene::new() };
             let (to, policy) = (from.other(), closed_to(from.other()));
             scene.say(from, kind::CLIPBOARD, &clipboard(1, 2, b"secret"), policy);
-            assert_eq!(scene.heard(to), empty(1, 2));
+            assert_eq!(scene.heard(to), empty(to, 1, 2));
             let record = match to {
                 Side::Guest => {
                     "clipboard to the guest, primary selection, type png, 6 bytes, refused"
@@ -140,13 +142,13 @@ fn content_that_may_not_go_is_replaced_by_nothing() {
 }
 
 #[test]
-fn a_request_that_may_not_be_is_answered_with_nothing() {
+fn a_request_that_may_not_be_is_answered_with_none() {
     for from in SIDES {
         let mut scene = Scene { first: 0, pieces: 1, ..Scene::new() };
         let policy = closed_to(from);
         scene.say(from, kind::CLIPBOARD_REQUEST, &clipboard(2, 1, b""), policy);
         assert_eq!(scene.heard(from.other()), []);
-        assert_eq!(scene.answers(), [Answer { to: from, message: empty(2, 1) }]);
+        assert_eq!(scene.answers(), [Answer { to: from, message: empty(from, 2, 1) }]);
         assert_eq!(scene.records().len(), 1);
         // The other way is free.
         scene.say(from.other(), kind::CLIPBOARD_REQUEST, &clipboard(2, 1, b""), policy);
@@ -160,9 +162,9 @@ fn without_selections_the_answers_have_none() {
     let mut scene = Scene { first: 0, pieces: 1, ..Scene::default() };
     scene.say(Side::Client, kind::CLIPBOARD_REQUEST, &[1, 0, 0, 0], closed_to(Side::Client));
     scene.say(Side::Client, kind::CLIPBOARD, &[1, 0, 0, 0, 5], closed_to(Side::Guest));
-    let none = message(kind::CLIPBOARD, &[1, 0, 0, 0]);
-    assert_eq!(scene.answers(), [Answer { to: Side::Client, message: none.clone() }]);
-    assert_eq!(scene.heard(Side::Guest), none);
+    let none = message(kind::CLIPBOARD, &[0; 4]);
+    assert_eq!(scene.answers(), [Answer { to: Side::Client, message: none }]);
+    assert_eq!(scene.heard(Side::Guest), message(kind::CLIPBOARD, &[1, 0, 0, 0]));
 }
 
 #[test]
@@ -189,9 +191,12 @@ fn what_the_host_switches_off_is_answered_too() {
     scene.send_data(3, 1, OPEN);
     scene.say(Side::Client, kind::FILE_XFER_STATUS, &[3, 0, 0, 0, 1, 0, 0, 0], OPEN);
     assert_eq!(scene.heard(Side::Guest), []);
-    assert_eq!(scene.heard(Side::Client), empty(0, 1));
+    assert_eq!(scene.heard(Side::Client), empty(Side::Client, 0, 1));
     let refused = status(Side::Client, 3, file_status::DISABLED);
-    assert_eq!(scene.answers(), [Answer { to: Side::Client, message: empty(0, 1) }, refused]);
+    assert_eq!(
+        scene.answers(),
+        [Answer { to: Side::Client, message: empty(Side::Client, 0, 1) }, refused]
+    );
     // On again, and the same number begins anew.
     scene.switches = Switches::default();
     scene.send_data(3, 1, OPEN);
@@ -204,13 +209,13 @@ fn what_the_host_switches_off_is_answered_too() {
 }
 
 #[test]
-fn large_contents_are_replaced_by_nothing() {
+fn large_contents_are_replaced_by_none() {
     for from in SIDES {
         let mut scene = Scene { first: 1, pieces: 3, ..Scene::new() };
         scene.say(from, kind::CLIPBOARD, &clipboard(0, 1, &[5; 10]), SMALL);
         assert_eq!(scene.heard(from.other()).len(), 38);
         scene.say(from, kind::CLIPBOARD, &clipboard(0, 1, &[5; 11]), SMALL);
-        assert_eq!(scene.heard(from.other()), empty(0, 1));
+        assert_eq!(scene.heard(from.other()), empty(from.other(), 0, 1));
         let records = scene.records().join("; ");
         assert!(records.contains("10 bytes, passed") && records.contains("11 bytes, refused"));
     }
@@ -228,7 +233,7 @@ fn refused_files_are_answered_as_the_client_understands() {
         scene.send_data(9, 5, NO_FILES);
         assert_eq!(scene.heard(Side::Guest), []);
         assert_eq!(scene.answers(), [status(Side::Client, 9, result)]);
-        assert_eq!(scene.records(), ["file to the guest, 77 bytes, refused"]);
+        assert_eq!(scene.records(), ["file transfer to the guest, 77 bytes, refused"]);
     }
 }
 
@@ -253,7 +258,7 @@ fn a_file_that_becomes_too_large_is_cancelled_on_both_sides() {
     assert_eq!(scene.heard(Side::Guest), []);
     let cancelled = |side| status(side, 1, file_status::CANCELLED);
     assert_eq!(scene.answers(), [cancelled(Side::Client), cancelled(Side::Guest)]);
-    assert_eq!(scene.records(), ["file to the guest, 6 bytes, not completed"]);
+    assert_eq!(scene.records(), ["file transfer to the guest, 6 bytes, not completed"]);
     scene.send_data(1, 1, SMALL);
     assert_eq!((scene.heard(Side::Guest), scene.answers()), (vec![], vec![]));
 }
@@ -289,7 +294,10 @@ fn the_audit_tells_of_each_file_at_its_end() {
             scene.send_data(1, 100, AUDIT);
             assert_eq!(scene.records(), Vec::<String>::new());
             scene.say(from, kind::FILE_XFER_STATUS, &[1, 0, 0, 0, result, 0, 0, 0], AUDIT);
-            assert_eq!(scene.records(), [format!("file to the guest, 300 bytes, {outcome}")]);
+            assert_eq!(
+                scene.records(),
+                [format!("file transfer to the guest, 300 bytes, {outcome}")]
+            );
         }
     }
     let mut scene = Scene::new();
