@@ -9,6 +9,7 @@ use bytes::BytesMut;
 
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Received, Stream};
+use super::tls::Tls;
 use crate::config::limits;
 use crate::link::ticket::TicketKey;
 use crate::link::{Action, Link, LinkOptions, Policy, Request};
@@ -60,10 +61,14 @@ impl PendingLink {
     pub(super) fn new(
         reactor: &IoReactor,
         key: u64,
-        stream: Stream,
+        mut stream: Stream,
         options: LinkOptions,
+        tls: Option<&Tls>,
         now: Instant,
     ) -> io::Result<Self> {
+        if let Some(tls) = tls {
+            stream.begin_tls(&tls.context(now))?;
+        }
         Ok(Self {
             registration: reactor.register(stream.as_raw_fd(), key, Interest::READ)?,
             peer: stream.addresses().peer_text,
@@ -97,7 +102,7 @@ impl PendingLink {
         let mut input = BytesMut::with_capacity(limits::READ_CHUNK);
         if self.machine.wants_input() {
             match self.stream.recv(&mut input) {
-                Ok(Received::Data(_) | Received::Nothing) => {}
+                Ok(Received::Data { .. } | Received::Nothing) => {}
                 Ok(Received::End) => {
                     return Progress::Close("the client closed the connection".to_owned());
                 }
@@ -143,15 +148,21 @@ impl PendingLink {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()?;
         if !self.unsent.is_empty() {
             let sent = self.stream.send(&[IoSlice::new(&self.unsent)])?;
             self.unsent.drain(..sent);
         }
         self.registration.set_interest(Interest {
             read: self.machine.wants_input(),
-            write: !self.unsent.is_empty(),
+            write: !self.unsent.is_empty() || self.stream.has_unsent(),
         });
         Ok(())
+    }
+
+    /// Ends a link that failed.
+    pub(super) fn close(mut self) {
+        self.stream.farewell();
     }
 
     /// Ends the link phase.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::events::Events;
 use super::inputs::Input;
@@ -21,6 +22,7 @@ use crate::net::io_thread::{IoThread, Notice};
 use crate::net::listener::{Family, Listener};
 use crate::net::policy::{SharedPolicy, Snapshot};
 use crate::net::stream::Stream;
+use crate::net::tls::{Tls, TlsError};
 use crate::wire::link::{CapSet, common_cap};
 use crate::wire::main::capability;
 
@@ -30,18 +32,35 @@ pub enum InitError {
     /// A second init.
     #[error("the server is initialised already")]
     Again,
-    /// Encryption is not served yet, and silently listening without it would be worse.
-    #[error("TLS was asked for and is not available")]
-    Tls,
+    /// The host's certificate or key is no good.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
+    /// There is no TCP address to listen on.
+    #[error("a TLS port and an address that is a unix socket exclude each other")]
+    TlsOnUnix,
     /// Threads or descriptors ran out.
     #[error("cannot start the I/O thread: {0}")]
     IoThread(io::Error),
     /// The host's main loop does not take our watch or timer.
     #[error("the host refused a watch or a timer")]
     Host,
+}
+
+/// Why a socket of the host's was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientRefusal {
+    /// No init yet.
+    #[error("the server is not initialised")]
+    TooEarly,
+    /// No certificate was set.
+    #[error("TLS is not set up")]
+    NoTls,
+    /// A handshake cannot even begin.
+    #[error("the client is gone")]
+    Gone,
 }
 
 impl Server {
@@ -72,6 +91,7 @@ impl Server {
             settings: RefCell::new(Settings::new()),
             policy: Arc::new(SharedPolicy::new(snapshot)),
             home: Cell::new(HomeKind::from_environment()),
+            oldest_tls: Cell::default(),
             registry: RefCell::default(),
             draft: RefCell::default(),
             core: OnceCell::new(),
@@ -105,12 +125,10 @@ impl Server {
         if self.core.get().is_some() {
             return Err(InitError::Again);
         }
-        if self.settings.borrow().tls_wanted {
-            return Err(InitError::Tls);
-        }
         self.configure_for_vm();
+        let tls = self.tls()?;
         let listeners = self.listeners()?;
-        let io = IoThread::start(Arc::clone(&self.policy)).map_err(InitError::IoThread)?;
+        let io = IoThread::start(Arc::clone(&self.policy), tls).map_err(InitError::IoThread)?;
         let server = Rc::downgrade(self);
         let wake = core
             .watch(io.wake_fd().as_raw_fd(), true, false, move |_, _| {
@@ -145,6 +163,19 @@ impl Server {
         Ok(())
     }
 
+    /// What TLS takes, if the host wants it.
+    fn tls(&self) -> Result<Option<Arc<Tls>>, InitError> {
+        let settings = self.settings.borrow().tls.clone();
+        let Some((_, mut settings)) = settings else {
+            return Ok(None);
+        };
+        if self.settings.borrow().family == Family::Unix {
+            return Err(InitError::TlsOnUnix);
+        }
+        settings.oldest = self.oldest_tls.get();
+        Ok(Some(Arc::new(Tls::load(settings, Instant::now())?)))
+    }
+
     fn listeners(&self) -> Result<Vec<Listener>, InitError> {
         let settings = self.settings.borrow();
         let mut listeners = Vec::new();
@@ -159,6 +190,13 @@ impl Server {
                 })?;
             listeners.push(listener);
         }
+        if let Some((port, _)) = settings.tls {
+            let listener =
+                Listener::tcp(&settings.address, port, settings.family).map_err(|error| {
+                    InitError::Listen(format!("{}:{port}", settings.address), error)
+                })?;
+            listeners.push(listener.with_tls());
+        }
         if let Some(fd) = settings.listen_fd {
             let listener = Listener::borrowed(fd)
                 .map_err(|error| InitError::Listen(format!("descriptor {fd}"), error))?;
@@ -169,13 +207,23 @@ impl Server {
 
     /// Begins a link on a socket that the host brought. On an error the socket is
     /// given back unclosed.
-    pub fn add_client(self: &Rc<Self>, stream: Stream, skip_auth: bool) -> Result<(), Stream> {
+    pub fn add_client(
+        self: &Rc<Self>,
+        stream: Stream,
+        options: LinkOptions,
+    ) -> Result<(), (Stream, ClientRefusal)> {
         let Some(io) = self.io.borrow().clone() else {
-            return Err(stream);
+            return Err((stream, ClientRefusal::TooEarly));
         };
+        if options.secured && self.settings.borrow().tls.is_none() {
+            return Err((stream, ClientRefusal::NoTls));
+        }
+        if options.secured && !stream.is_alive() {
+            return Err((stream, ClientRefusal::Gone));
+        }
         let id = io.new_id();
         self.tell_connected(id, &stream.addresses());
-        io.link(id, stream, LinkOptions { secured: false, skip_auth });
+        io.link(id, stream, options);
         Ok(())
     }
 
