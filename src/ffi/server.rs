@@ -15,7 +15,6 @@ use crate::host::core::Core;
 use crate::host::log_sink;
 use crate::link::LinkOptions;
 use crate::net::listener::Family;
-use crate::net::stream::Stream;
 use crate::net::sys;
 use crate::server::Server;
 
@@ -207,7 +206,8 @@ pub unsafe extern "C" fn spice_server_add_client(
 }
 
 /// Like `spice_server_add_client`, over TLS. -1 also when TLS was not set up with
-/// `spice_server_set_tls` before init, and when the client is gone already.
+/// `spice_server_set_tls` before init, and when the client is gone already or has sent
+/// something else than the begin of a handshake.
 ///
 /// Compat: works
 /// Shown by: c-tests/test-tls.c
@@ -240,21 +240,13 @@ unsafe fn add_client(
         crate::warning!("{name}: {socket} is not an open descriptor");
         return FAILED;
     }
-    // SAFETY: given away by the caller; each failure below gives it back.
+    // SAFETY: given away by the caller; a failure gives it back.
     let fd = unsafe { sys::adopt(socket) };
-    let stream = match Stream::new(Socket::from(fd)) {
-        Ok(stream) => stream,
-        Err((unusable, error)) => {
-            crate::warning!("{name}: descriptor {socket} cannot be used: {error}");
-            let _ = unusable.into_raw_fd();
-            return FAILED;
-        }
-    };
-    match server.add_client(stream, options) {
+    match server.add_client(Socket::from(fd), options) {
         Ok(()) => OK,
-        Err((stream, refusal)) => {
+        Err((callers, refusal)) => {
             crate::warning!("{name}: {refusal}");
-            let _ = stream.into_fd().into_raw_fd();
+            let _ = callers.into_raw_fd();
             FAILED
         }
     }

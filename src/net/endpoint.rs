@@ -118,9 +118,3 @@ impl<R: Registration> Endpoint<R> {
         }
     }
 }
-
-impl<R: Registration> Drop for Endpoint<R> {
-    fn drop(&mut self) {
-        self.stream.farewell();
-    }
-}

@@ -83,6 +83,7 @@ pub struct IoThread {
     wake: Arc<Wake>,
     next_id: Arc<AtomicU64>,
     keys: Arc<KeyStock>,
+    serves_tls: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -113,6 +114,7 @@ impl IoThread {
             let _ = rouse.notify();
         })?);
         let next_id = Arc::new(AtomicU64::new(1));
+        let serves_tls = tls.is_some();
         let mut reactor = Thread {
             reactor: IoReactor::new(Arc::clone(&poller)),
             poller: Arc::clone(&poller),
@@ -139,6 +141,7 @@ impl IoThread {
             wake,
             next_id,
             keys,
+            serves_tls,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -174,6 +177,11 @@ impl IoThread {
     /// Passwords are in use: keep ticket keys in stock.
     pub fn expect_passwords(&self) {
         self.keys.expect_fresh();
+    }
+
+    /// Whether clients can begin with TLS.
+    pub fn serves_tls(&self) -> bool {
+        self.serves_tls
     }
 
     /// Accepts clients here from now on.
@@ -386,7 +394,7 @@ impl Thread {
     }
 
     fn begin_link(&mut self, id: ConnectionId, stream: Stream, options: LinkOptions) {
-        let tls = self.tls.as_deref().filter(|_| options.secured);
+        let tls = self.tls.as_deref();
         match PendingLink::new(&self.reactor, id, stream, options, tls, Instant::now()) {
             Ok(link) => {
                 self.links.insert(id, link);
@@ -413,7 +421,6 @@ impl Thread {
             Progress::Close(reason) => {
                 if let Some(link) = self.links.remove(&id) {
                     crate::warning!("link from {} refused: {reason}", link.peer());
-                    link.close();
                     self.notify(Notice::LinkEnded(id));
                 }
             }

@@ -66,7 +66,8 @@ impl PendingLink {
         tls: Option<&Tls>,
         now: Instant,
     ) -> io::Result<Self> {
-        if let Some(tls) = tls {
+        if options.secured {
+            let tls = tls.ok_or_else(|| io::Error::other("TLS is not set up"))?;
             stream.begin_tls(&tls.context(now))?;
         }
         Ok(Self {
@@ -158,11 +159,6 @@ impl PendingLink {
             write: !self.unsent.is_empty() || self.stream.has_unsent(),
         });
         Ok(())
-    }
-
-    /// Ends a link that failed.
-    pub(super) fn close(mut self) {
-        self.stream.farewell();
     }
 
     /// Ends the link phase.

@@ -2,7 +2,7 @@
 //! its bytes, if any.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -24,7 +24,8 @@ const KEEPALIVE_STEP: Duration = Duration::from_secs(1);
 /// The kernel takes no longer idle time.
 const KEEPALIVE_LONGEST: Duration = Duration::from_secs(32_767);
 
-/// A client's socket.
+/// A client's socket. Dropping it says goodbye, as far as the socket has room, and closes
+/// it: TLS wants that, so that the peer can tell an end from a cut.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
@@ -106,16 +107,6 @@ impl Stream {
         let _ = self.socket.set_tcp_keepalive(&keepalive);
         // With this option the kernel goes by the time and not by the number of probes.
         let _ = self.socket.set_tcp_user_timeout(Some(longest));
-    }
-
-    /// Whether the peer can still be there: neither closed nor lost, as far as is known
-    /// without reading.
-    pub fn is_alive(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        match self.socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
-            Ok(count) => count > 0,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        }
     }
 
     /// The addresses of both ends, empty where the kernel does not tell.
@@ -202,16 +193,11 @@ impl Stream {
             };
         }
     }
+}
 
-    /// Gives the descriptor back without closing it, before anything was read or sent.
-    pub fn into_fd(self) -> OwnedFd {
-        self.socket.into()
-    }
-
-    /// Says goodbye, as far as the socket has room: TLS wants it, so that the peer can
-    /// tell an end from a cut. To be called before a stream is dropped.
-    pub fn farewell(&mut self) {
-        if !self.layers.is_empty() {
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.is_layered() {
             self.layers.farewell();
             let _ = self.flush();
         }

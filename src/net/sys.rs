@@ -26,6 +26,14 @@ pub(super) fn recv_append(socket: &Socket, buffer: &mut BytesMut) -> io::Result<
     Ok(count)
 }
 
+/// The next byte that a socket has, without taking it; `None`: the peer closed.
+pub(super) fn peek(socket: &Socket) -> io::Result<Option<u8>> {
+    let mut byte = [MaybeUninit::uninit()];
+    let count = socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)?;
+    // SAFETY: a count above 0 says that `recv` wrote the only byte.
+    Ok((count > 0).then(|| unsafe { byte[0].assume_init() }))
+}
+
 /// Reads once from a TLS connection to the end of `buffer`, as much as it has room for.
 pub(super) fn tls_read_append<S: io::Read + io::Write>(
     tls: &mut SslStream<S>,

@@ -458,5 +458,4 @@ fn header_form(common_caps: &CapSet) -> HeaderForm {
 /// Sends a link result to a client that gets no channel. Four bytes always fit.
 fn send_result(mut stream: Stream, error: LinkError) {
     let _ = stream.send(&[std::io::IoSlice::new(&error.to_result())]);
-    stream.farewell();
 }

@@ -7,6 +7,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use socket2::Socket;
+
 use super::events::Events;
 use super::inputs::Input;
 use super::mouse_mode::MouseMode;
@@ -22,7 +24,7 @@ use crate::net::io_thread::{IoThread, Notice};
 use crate::net::listener::{Family, Listener};
 use crate::net::policy::{SharedPolicy, Snapshot};
 use crate::net::stream::Stream;
-use crate::net::tls::{Tls, TlsError};
+use crate::net::tls::{self, Tls, TlsError};
 use crate::wire::link::{CapSet, common_cap};
 use crate::wire::main::capability;
 
@@ -55,12 +57,15 @@ pub enum ClientRefusal {
     /// No init yet.
     #[error("the server is not initialised")]
     TooEarly,
-    /// No certificate was set.
+    /// The host set no certificate before init.
     #[error("TLS is not set up")]
     NoTls,
     /// A handshake cannot even begin.
-    #[error("the client is gone")]
-    Gone,
+    #[error("the client is gone or does not begin with TLS")]
+    NoHandshake,
+    /// It is not a socket, or one that cannot be used.
+    #[error("the descriptor cannot be used: {0}")]
+    Unusable(io::Error),
 }
 
 impl Server {
@@ -209,18 +214,20 @@ impl Server {
     /// given back unclosed.
     pub fn add_client(
         self: &Rc<Self>,
-        stream: Stream,
+        socket: Socket,
         options: LinkOptions,
-    ) -> Result<(), (Stream, ClientRefusal)> {
+    ) -> Result<(), (Socket, ClientRefusal)> {
         let Some(io) = self.io.borrow().clone() else {
-            return Err((stream, ClientRefusal::TooEarly));
+            return Err((socket, ClientRefusal::TooEarly));
         };
-        if options.secured && self.settings.borrow().tls.is_none() {
-            return Err((stream, ClientRefusal::NoTls));
+        if options.secured && !io.serves_tls() {
+            return Err((socket, ClientRefusal::NoTls));
         }
-        if options.secured && !stream.is_alive() {
-            return Err((stream, ClientRefusal::Gone));
+        if options.secured && !tls::may_begin(&socket) {
+            return Err((socket, ClientRefusal::NoHandshake));
         }
+        let stream = Stream::new(socket)
+            .map_err(|(socket, error)| (socket, ClientRefusal::Unusable(error)))?;
         let id = io.new_id();
         self.tell_connected(id, &stream.addresses());
         io.link(id, stream, options);

@@ -9,6 +9,7 @@ mod layer;
 mod tests;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,9 @@ use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{SslContext, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
 use parking_lot::Mutex;
+use socket2::Socket;
 
+use super::sys;
 use crate::config::stamp::Stamp;
 use crate::config::tls::TlsVersion;
 
@@ -57,7 +60,7 @@ impl fmt::Debug for Password {
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{0}: {1}")]
-    File(PathBuf, std::io::Error),
+    File(PathBuf, io::Error),
     /// OpenSSL does not take a file or a setting.
     #[error("{0}: {1}")]
     Refused(String, ErrorStack),
@@ -76,6 +79,17 @@ struct State {
     /// The files as they were when they were last read.
     stamps: Vec<Option<Stamp>>,
     looked: Instant,
+}
+
+/// Whether a handshake can begin on this socket, as far as is known without taking
+/// anything from it: the client is there, and has sent nothing that is no handshake.
+pub fn may_begin(socket: &Socket) -> bool {
+    /// The first byte of a record of the handshake.
+    const HANDSHAKE: u8 = 22;
+    match sys::peek(socket) {
+        Ok(first) => first == Some(HANDSHAKE),
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
 }
 
 /// How often files are looked at, at most.
