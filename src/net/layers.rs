@@ -7,7 +7,9 @@
 use std::fmt;
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
+
+use crate::config::limits;
 
 /// One way of wrapping bytes.
 pub(super) trait Layer: fmt::Debug + Send {
@@ -53,10 +55,6 @@ struct Wrapped {
     arrived: BytesMut,
 }
 
-/// Plain bytes that are wrapped before the socket is tried: enough for a few TLS
-/// records, and a bound on what a full socket leaves wrapped.
-const TURN: usize = 64 * 1024;
-
 impl Layers {
     /// Whether there are none, so that bytes are what the socket has.
     pub(super) fn is_empty(&self) -> bool {
@@ -86,6 +84,9 @@ impl Layers {
             if !answer.is_empty() {
                 wrap_by(below, &answer, &mut self.unsent)?;
                 answer.clear();
+                if self.unsent.len() > limits::LAYER_UNSENT {
+                    return Err(io::Error::other("the client does not read what it asks for"));
+                }
             }
             if result? == State::Ended {
                 return Ok(State::Ended);
@@ -94,13 +95,15 @@ impl Layers {
         Ok(State::Open)
     }
 
-    /// Wraps bytes for the socket. Returns how many were taken, none while what was
-    /// wrapped before has not left.
+    /// Whether the socket is to be tried before more is wrapped.
+    pub(super) fn is_full(&self) -> bool {
+        self.unsent.len() >= limits::LAYER_TURN
+    }
+
+    /// Wraps bytes for the socket, a turn's worth at most. Returns how many were taken.
     pub(super) fn wrap(&mut self, plain: &[u8]) -> io::Result<usize> {
-        if !self.unsent.is_empty() {
-            return Ok(0);
-        }
-        wrap_by(&mut self.stack, &plain[..plain.len().min(TURN)], &mut self.unsent)
+        let turn = &plain[..plain.len().min(limits::LAYER_TURN)];
+        wrap_by(&mut self.stack, turn, &mut self.unsent)
     }
 
     /// Says goodbye, the uppermost layer first.
@@ -124,7 +127,7 @@ impl Layers {
 
     /// The socket took so many of them.
     pub(super) fn consume(&mut self, count: usize) {
-        let _ = self.unsent.split_to(count.min(self.unsent.len()));
+        self.unsent.advance(count.min(self.unsent.len()));
     }
 }
 
@@ -211,7 +214,6 @@ mod tests {
         let mut layers = two();
         assert_eq!(layers.wrap(b"abc").expect("wrapped"), 3);
         assert_eq!(layers.unsent(), b"53abcyx");
-        assert_eq!(layers.wrap(b"d").expect("not now"), 0, "what was wrapped has not left");
         layers.consume(7);
         assert!(layers.unsent().is_empty());
         for split in 0..7 {
@@ -231,6 +233,28 @@ mod tests {
         layers.consume(8);
         arrive(&mut layers, b"4pingx").0.expect("a ping of the lower one");
         assert_eq!(layers.unsent(), b"4pongx");
+    }
+
+    #[test]
+    fn a_turn_is_wrapped_at_once() {
+        let mut layers = two();
+        let plain = vec![0; 2 * limits::LAYER_TURN];
+        assert_eq!(layers.wrap(&plain).expect("wrapped"), limits::LAYER_TURN);
+        assert!(layers.is_full());
+        layers.consume(usize::MAX);
+        assert!(!layers.is_full());
+    }
+
+    #[test]
+    fn who_asks_without_reading_is_cut() {
+        let mut layers = two();
+        let (mut asked, mut held) = (0, 0);
+        while arrive(&mut layers, b"64pingyx").0.is_ok() {
+            asked += 1;
+            held = layers.unsent().len();
+        }
+        assert!(asked > 1000);
+        assert!((limits::LAYER_UNSENT - 8..=limits::LAYER_UNSENT).contains(&held));
     }
 
     #[test]

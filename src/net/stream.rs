@@ -153,7 +153,13 @@ impl Stream {
         for slice in slices {
             let mut rest: &[u8] = slice;
             while !rest.is_empty() {
-                self.flush()?;
+                // While the socket is full nothing is wrapped.
+                if taken == 0 || self.layers.is_full() {
+                    self.flush()?;
+                    if self.has_unsent() {
+                        return Ok(taken);
+                    }
+                }
                 let count = self.layers.wrap(rest)?;
                 if count == 0 {
                     return Ok(taken);
