@@ -3,10 +3,12 @@
 use std::io::{self, Read, Write};
 
 use bytes::{Buf, BytesMut};
+use openssl::error::ErrorStack;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslStream};
 
 use super::super::layers::{Layer, State};
 use super::super::sys;
+use super::reasons;
 use crate::config::limits;
 
 /// The server's end of a TLS connection.
@@ -52,6 +54,12 @@ impl TlsLayer {
         Ok(Self { tls: SslStream::new(ssl, Pipe::default())?, accepted: false })
     }
 
+    /// What OpenSSL says of a call it reads from the thread's queue of errors. On the host's
+    /// thread others may have left something there that would be taken for ours.
+    fn forget_errors() {
+        drop(ErrorStack::get());
+    }
+
     /// Goes on with the handshake; true once it is done.
     fn accept(&mut self) -> io::Result<bool> {
         if !self.accepted {
@@ -64,18 +72,20 @@ impl TlsLayer {
         Ok(self.accepted)
     }
 
+    /// Reads whole records; what has arrived of another one waits inside OpenSSL.
     fn read(&mut self, plain: &mut BytesMut) -> io::Result<State> {
-        loop {
+        while !self.tls.get_ref().arrived.is_empty() || self.tls.ssl().pending() > 0 {
             plain.reserve(limits::TLS_RECORD);
             match sys::tls_read_append(&mut self.tls, plain) {
                 Ok(_) => {}
                 Err(error) => match error.code() {
-                    ErrorCode::WANT_READ => return Ok(State::Open),
+                    ErrorCode::WANT_READ => break,
                     ErrorCode::ZERO_RETURN => return Ok(State::Ended),
                     _ => return Err(failed(&error)),
                 },
             }
         }
+        Ok(State::Open)
     }
 }
 
@@ -93,6 +103,7 @@ impl Layer for TlsLayer {
             arrived.extend_from_slice(wire);
         }
         wire.clear();
+        Self::forget_errors();
         let result = match self.accept() {
             Ok(true) => self.read(plain),
             Ok(false) => Ok(State::Open),
@@ -106,6 +117,7 @@ impl Layer for TlsLayer {
 
     fn wrap(&mut self, plain: &[u8], wire: &mut BytesMut) -> io::Result<usize> {
         let mut taken = 0;
+        Self::forget_errors();
         while self.accepted && taken < plain.len() {
             match self.tls.ssl_write(&plain[taken..]) {
                 Ok(count) => taken += count,
@@ -133,12 +145,7 @@ impl Layer for TlsLayer {
     }
 }
 
-/// The reason in OpenSSL's words.
 fn failed(error: &openssl::ssl::Error) -> io::Error {
-    let reason = error
-        .ssl_error()
-        .and_then(|stack| stack.errors().first())
-        .and_then(openssl::error::Error::reason)
-        .unwrap_or("the connection broke");
+    let reason = error.ssl_error().map_or_else(|| error.to_string(), reasons);
     io::Error::other(format!("TLS: {reason}"))
 }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use openssl::dh::Dh;
@@ -39,7 +39,8 @@ pub struct TlsSettings {
     pub password: Option<Password>,
     /// Diffie-Hellman parameters, PEM.
     pub dh: Option<PathBuf>,
-    /// Suites as OpenSSL writes them. Names that begin with `TLS_` are TLS 1.3's.
+    /// Suites as OpenSSL writes them. Names that begin with `TLS_` are TLS 1.3's; a list of
+    /// only these leaves older versions out.
     pub ciphers: Option<String>,
     /// The oldest version that is spoken.
     pub oldest: TlsVersion,
@@ -62,8 +63,11 @@ pub enum TlsError {
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),
     /// OpenSSL does not take a file or a setting.
-    #[error("{0}: {1}")]
+    #[error("{0}: {why}", why = reasons(.1))]
     Refused(String, ErrorStack),
+    /// The key is encrypted.
+    #[error("{0}: the password is missing or wrong: {why}", why = reasons(.1))]
+    Password(PathBuf, ErrorStack),
 }
 
 /// The context for new connections, as the files have it.
@@ -96,8 +100,12 @@ pub fn may_begin(socket: &Socket) -> bool {
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Tls {
-    /// Reads the files.
-    pub fn load(settings: TlsSettings, now: Instant) -> Result<Self, TlsError> {
+    /// Reads the files. Their names are made absolute: a host that goes into the background
+    /// changes its directory.
+    pub fn load(mut settings: TlsSettings, now: Instant) -> Result<Self, TlsError> {
+        for path in settings.files_mut() {
+            *path = path::absolute(&*path).map_err(|error| TlsError::File(path.clone(), error))?;
+        }
         let stamps = settings.stamps();
         let context = settings.context()?;
         Ok(Self { settings, state: Mutex::new(State { context, stamps, looked: now }) })
@@ -134,6 +142,10 @@ impl TlsSettings {
         [&self.ca, &self.certificates, &self.key].into_iter().chain(&self.dh).map(PathBuf::as_path)
     }
 
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        [&mut self.ca, &mut self.certificates, &mut self.key].into_iter().chain(&mut self.dh)
+    }
+
     fn stamps(&self) -> Vec<Option<Stamp>> {
         self.files().map(|path| Stamp::of(path).ok()).collect()
     }
@@ -160,13 +172,17 @@ impl TlsSettings {
         builder.set_session_id_context(b"SPICE").map_err(at(&"OpenSSL"))?;
         if let Some(ciphers) = &self.ciphers {
             let (new, old): (Vec<_>, Vec<_>) = ciphers
-                .split(':')
+                .split([':', ',', ' ', ';'])
                 .filter(|name| !name.is_empty())
                 .partition(|name| name.starts_with("TLS_"));
             if !new.is_empty() {
                 builder.set_ciphersuites(&new.join(":")).map_err(at(&"TLS 1.3 suites"))?;
             }
-            if !old.is_empty() {
+            if old.is_empty() && !new.is_empty() {
+                // OpenSSL would go on to offer its own choice to older clients.
+                let only = builder.set_min_proto_version(Some(SslVersion::TLS1_3));
+                only.map_err(at(&"the version"))?;
+            } else if !old.is_empty() {
                 builder.set_cipher_list(&old.join(":")).map_err(at(&"cipher suites"))?;
             }
         }
@@ -189,15 +205,29 @@ impl TlsSettings {
     fn private_key(&self) -> Result<PKey<openssl::pkey::Private>, TlsError> {
         let pem = readable(&self.key)?;
         let password = self.password.as_ref().map_or(&[][..], |password| &password.0);
-        PKey::private_key_from_pem_callback(&pem, |room| {
-            let fits = !password.is_empty() && password.len() <= room.len();
+        let mut asked = false;
+        let key = PKey::private_key_from_pem_callback(&pem, |room| {
+            asked = true;
+            let fits = password.len() <= room.len();
             if fits {
                 room[..password.len()].copy_from_slice(password);
             }
             Ok(if fits { password.len() } else { 0 })
+        });
+        key.map_err(|stack| {
+            if asked {
+                TlsError::Password(self.key.clone(), stack)
+            } else {
+                TlsError::Refused(self.key.display().to_string(), stack)
+            }
         })
-        .map_err(|stack| TlsError::Refused(self.key.display().to_string(), stack))
     }
+}
+
+/// What OpenSSL complains of, in its words and without its places.
+fn reasons(stack: &ErrorStack) -> String {
+    let reasons: Vec<_> = stack.errors().iter().filter_map(openssl::error::Error::reason).collect();
+    if reasons.is_empty() { stack.to_string() } else { reasons.join(", ") }
 }
 
 /// As OpenSSL has it.

@@ -16,6 +16,7 @@ use openssl::rsa::Rsa;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslMethod, SslStream, SslVersion};
 use openssl::symm::Cipher;
 use openssl::x509::{X509, X509NameBuilder};
+use socket2::{Domain, Type};
 
 use super::layer::{Pipe, TlsLayer};
 use super::*;
@@ -286,6 +287,11 @@ fn suites_of_both_kinds_stand_in_one_list() {
     };
     assert_eq!(suite(SslVersion::TLS1_2), "ECDHE-RSA-AES256-GCM-SHA384");
     assert_eq!(suite(SslVersion::TLS1_3), "TLS_CHACHA20_POLY1305_SHA256");
+    settings.ciphers = Some("TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384".to_owned());
+    let context = self::context(&settings);
+    let only_12 = |ssl: &mut Ssl| ssl.set_max_proto_version(Some(SslVersion::TLS1_2)).expect("set");
+    Pair::new(&context, only_12).handshake().expect_err("no suite of TLS 1.2 is listed");
+    Pair::new(&context, |_| ()).handshake().expect("a handshake");
     settings.ciphers = Some("no-such-suite".to_owned());
     assert!(load(&settings).is_err());
     settings.ciphers = Some("TLS_NO_SUCH".to_owned());
@@ -299,9 +305,12 @@ fn an_encrypted_key_needs_its_password() {
     let mut settings = directory.settings(&key, "secret");
     let pem = key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"open sesame");
     settings.key = directory.write("encrypted", &pem.expect("PEM"));
-    assert!(load(&settings).is_err(), "no password");
+    let text = load(&settings).expect_err("no password").to_string();
+    assert!(text.contains("encrypted: the password is missing or wrong"), "{text}");
     settings.password = Some(Password(b"wrong".to_vec()));
     assert!(load(&settings).is_err(), "a wrong password");
+    settings.password = Some(Password(vec![b'x'; 100_000]));
+    assert!(load(&settings).is_err(), "one that no key has");
     settings.password = Some(Password(b"open sesame".to_vec()));
     Pair::new(&context(&settings), |_| ()).handshake().expect("a handshake");
     assert_eq!(format!("{:?}", settings.password), "Some(Password(…))");
@@ -338,7 +347,47 @@ fn what_is_wrong_names_its_file() {
     ] {
         let text = load(&settings).expect_err("a wrong file").to_string();
         assert!(text.contains(name), "{text}");
+        assert!(!text.contains("error:"), "{text}");
     }
+}
+
+#[test]
+fn errors_of_others_are_not_ours() {
+    let directory = Directory::new();
+    let context = context(&directory.settings(&ecdsa(), "others"));
+    let mut pair = Pair::new(&context, |_| ());
+    let leave_an_error = || {
+        let stack = Rsa::private_key_from_pem(b"no key").expect_err("no key");
+        stack.put();
+    };
+    let hello = {
+        let _ = pair.client.do_handshake();
+        std::mem::take(&mut pair.client.get_mut().leaving)
+    };
+    leave_an_error();
+    pair.server.arrived().expect("a layer").extend_from_slice(&hello[..hello.len() - 1]);
+    pair.server.unwrap(&mut pair.plain).expect("more is to come");
+    leave_an_error();
+    pair.server.arrived().expect("a layer").extend_from_slice(&hello[hello.len() - 1..]);
+    pair.server.unwrap(&mut pair.plain).expect("a good hello");
+    pair.carry().expect("a handshake");
+    leave_an_error();
+    pair.server.wrap(b"now").expect("a good connection");
+    assert_eq!(pair.to_client(b"!"), b"now!");
+}
+
+#[test]
+fn what_begins_with_something_else_is_known_before_it_is_taken() {
+    let (ours, client) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("two sockets");
+    assert!(may_begin(&ours), "it has sent nothing");
+    client.send(&[22, 3, 1]).expect("sent");
+    assert!(may_begin(&ours) && may_begin(&ours), "nothing is taken");
+    let (ours, client) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("two sockets");
+    client.send(b"REDQ").expect("sent");
+    assert!(!may_begin(&ours));
+    let (ours, client) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("two sockets");
+    drop(client);
+    assert!(!may_begin(&ours));
 }
 
 #[test]
