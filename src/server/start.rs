@@ -40,9 +40,6 @@ pub enum InitError {
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
-    /// There is no TCP address to listen on.
-    #[error("a TLS port and an address that is a unix socket exclude each other")]
-    TlsOnUnix,
     /// Threads or descriptors ran out.
     #[error("cannot start the I/O thread: {0}")]
     IoThread(io::Error),
@@ -174,9 +171,6 @@ impl Server {
         let Some((_, mut settings)) = settings else {
             return Ok(None);
         };
-        if self.settings.borrow().family == Family::Unix {
-            return Err(InitError::TlsOnUnix);
-        }
         settings.oldest = self.oldest_tls.get();
         Ok(Some(Arc::new(Tls::load(settings, Instant::now())?)))
     }
@@ -187,20 +181,21 @@ impl Server {
         if settings.family == Family::Unix {
             let listener = Listener::unix(&settings.address)
                 .map_err(|error| InitError::Listen(settings.address.clone(), error))?;
-            listeners.push(listener);
-        } else if let Some(port) = settings.port {
-            let listener =
+            // There is one path only. In upstream the socket for TLS takes it over.
+            let secured = settings.tls.is_some();
+            listeners.push(if secured { listener.with_tls() } else { listener });
+        } else {
+            let tcp = |port| {
                 Listener::tcp(&settings.address, port, settings.family).map_err(|error| {
                     InitError::Listen(format!("{}:{port}", settings.address), error)
-                })?;
-            listeners.push(listener);
-        }
-        if let Some((port, _)) = settings.tls {
-            let listener =
-                Listener::tcp(&settings.address, port, settings.family).map_err(|error| {
-                    InitError::Listen(format!("{}:{port}", settings.address), error)
-                })?;
-            listeners.push(listener.with_tls());
+                })
+            };
+            if let Some(port) = settings.port {
+                listeners.push(tcp(port)?);
+            }
+            if let Some((port, _)) = settings.tls {
+                listeners.push(tcp(port)?.with_tls());
+            }
         }
         if let Some(fd) = settings.listen_fd {
             let listener = Listener::borrowed(fd)
