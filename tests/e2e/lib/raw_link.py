@@ -18,11 +18,12 @@ class Closed(Exception):
     """The server closed the connection."""
 
 
-def connect(address, seconds=10):
+def connect(address, seconds=10, tls=None):
     """A TCP port number on the loopback interface, or a unix socket's path (with a
-    leading @: in the abstract namespace)."""
+    leading @: in the abstract namespace); `tls`: an ssl.SSLContext for the TCP port."""
     if isinstance(address, int):
-        return socket.create_connection(("127.0.0.1", address), seconds)
+        sock = socket.create_connection(("127.0.0.1", address), seconds)
+        return tls.wrap_socket(sock, server_hostname="127.0.0.1") if tls else sock
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(seconds)
     sock.connect("\0" + address[1:] if address.startswith("@") else str(address))
