@@ -195,6 +195,39 @@ static void records_and_messages_cross(void)
 
 enum { MUCH = 8 << 20 };
 
+static bool is_readable(struct client *c)
+{
+    return poll(&(struct pollfd){ .fd = c->fd, .events = POLLIN }, 1, 0) == 1;
+}
+
+/* spice-gtk takes one message whenever its socket has bytes, and does not ask what is
+ * left of the record it came in: no message may wait there without a next one. */
+static void no_message_hides_behind_another(void)
+{
+    enum { BYTES = 100000 };
+    struct bench b;
+    struct client main_channel, c;
+    struct message m;
+    open_bench(&b);
+    open_channels(&b, &main_channel, &c);
+    for (int chunk = 1000; chunk <= 7000; chunk += 3000) {
+        uint64_t got = 0;
+        b.port.read_chunk = chunk;
+        chardev_generate(&b.port, BYTES);
+        while (got < BYTES) {
+            EXPECT_MSG(host_wait_fd(c.fd, POLLIN, 1000), "%d bytes hide", (int)(BYTES - got));
+            while (is_readable(&c)) {
+                client_expect(&c, VMC_DATA, &m);
+                got += m.size;
+                message_free(&m);
+            }
+        }
+    }
+    client_close(&c);
+    client_close(&main_channel);
+    close_bench(&b);
+}
+
 /* A client that does not read stops the device; then all comes, without a push. */
 static void client_rests(void)
 {
@@ -870,6 +903,7 @@ static void settings_after_init(void)
 static const struct tap_case cases[] = {
     TAP_CASE(data_of_odd_sizes),
     TAP_CASE(records_and_messages_cross),
+    TAP_CASE(no_message_hides_behind_another),
     TAP_CASE(client_rests),
     TAP_CASE(device_rests),
     TAP_CASE(data_and_goodbye_at_once),

@@ -69,7 +69,7 @@ impl<R: Registration> Endpoint<R> {
         let mut sent = 0;
         let result = loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = self.outbox.slices(&mut slices);
+            let used = self.outbox.slices(&mut slices, self.stream.is_layered());
             if used == 0 {
                 break self.stream.flush().map(|()| sent);
             }

@@ -145,6 +145,11 @@ impl Stream {
 
     /// Writes what the socket takes now, or what can be wrapped for it; 0 if nothing.
     /// Never raises SIGPIPE. Less than all was taken: the socket is full.
+    ///
+    /// No slice shares a TLS record with another one. spice-gtk waits for its socket and
+    /// not for what is left of a record that it has read a message out of: the last record
+    /// before a pause must hold bytes of one message only, which is why
+    /// [`Outbox::slices`](crate::channel::outbox::Outbox::slices) can tell them apart.
     pub fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.layers.is_empty() {
             return self.send_raw(slices);
