@@ -175,8 +175,16 @@ impl TlsSettings {
                 .split([':', ',', ' ', ';'])
                 .filter(|name| !name.is_empty())
                 .partition(|name| name.starts_with("TLS_"));
-            if !new.is_empty() {
-                builder.set_ciphersuites(&new.join(":")).map_err(at(&"TLS 1.3 suites"))?;
+            // Names that OpenSSL does not know are passed over in a list with others: the
+            // reference library passes over all of these.
+            if !new.is_empty()
+                && let Err(stack) = builder.set_ciphersuites(&new.join(":"))
+            {
+                let error = at(&"TLS 1.3 suites")(stack);
+                if old.is_empty() {
+                    return Err(error);
+                }
+                crate::warning!("TLS: {error}: OpenSSL's own choice stays");
             }
             if old.is_empty() && !new.is_empty() {
                 // OpenSSL would go on to offer its own choice to older clients.

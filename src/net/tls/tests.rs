@@ -296,6 +296,8 @@ fn suites_of_both_kinds_stand_in_one_list() {
     assert!(load(&settings).is_err());
     settings.ciphers = Some("TLS_NO_SUCH".to_owned());
     assert!(load(&settings).is_err());
+    settings.ciphers = Some("ECDHE-RSA-AES256-GCM-SHA384:TLS_NO_SUCH".to_owned());
+    assert!(load(&settings).is_ok());
 }
 
 #[test]

@@ -153,9 +153,10 @@ class Session:
 
     INIT, ATTACH_CHANNELS, CHANNELS_LIST = 103, 104, 104
 
-    def __init__(self, address):
+    def __init__(self, address, tls=None):
         self.address = address
-        self.main = connect(address)
+        self.tls = tls
+        self.main = connect(address, tls=tls)
         assert link(self.main, MAIN) == LINK_OK
         kind, body = read_message(self.main)
         assert kind == self.INIT, kind
@@ -167,7 +168,7 @@ class Session:
 
     def channel(self, kind, number=0, **options):
         """Another connection of the session; its link result was 0."""
-        sock = connect(self.address)
+        sock = connect(self.address, tls=self.tls)
         assert link(sock, kind, number, self.id, **options) == LINK_OK
         return sock
 
