@@ -369,6 +369,11 @@ static int try_link(struct bench *b, bool tls, int type, uint32_t session)
     return result;
 }
 
+static void serve(struct bench *b, const char *channel, int security)
+{
+    EXPECT_EQ(spice_server_set_channel_security(b->r.server, channel, security), 0);
+}
+
 static void channels_by_transport(void)
 {
     struct bench b;
@@ -378,16 +383,16 @@ static void channels_by_transport(void)
     uint32_t session = link_main(&main_channel, "");
     EXPECT_EQ(try_link(&b, false, CH_PORT, session), LINK_OK);
     EXPECT_EQ(try_link(&b, true, CH_PORT, session), LINK_OK);
-    EXPECT_EQ(spice_server_set_channel_security(b.r.server, "port", SPICE_CHANNEL_SECURITY_SSL), 0);
+    serve(&b, "port", SPICE_CHANNEL_SECURITY_SSL);
     EXPECT_EQ(try_link(&b, false, CH_PORT, session), LINK_REFUSED + LINK_NEED_SECURED);
     EXPECT_EQ(try_link(&b, true, CH_PORT, session), LINK_OK);
-    EXPECT_EQ(spice_server_set_channel_security(b.r.server, "port", SPICE_CHANNEL_SECURITY_NONE), 0);
+    serve(&b, "port", SPICE_CHANNEL_SECURITY_NONE);
     EXPECT_EQ(try_link(&b, false, CH_PORT, session), LINK_OK);
     EXPECT_EQ(try_link(&b, true, CH_PORT, session), LINK_REFUSED + LINK_NEED_UNSECURED);
-    EXPECT_EQ(spice_server_set_channel_security(b.r.server, "main", SPICE_CHANNEL_SECURITY_SSL), 0);
+    serve(&b, "main", SPICE_CHANNEL_SECURITY_SSL);
     EXPECT_EQ(try_link(&b, false, CH_MAIN, 0), LINK_REFUSED + LINK_NEED_SECURED);
     EXPECT_EQ(try_link(&b, true, CH_MAIN, 0), LINK_OK);
-    EXPECT_EQ(spice_server_set_channel_security(b.r.server, NULL, SPICE_CHANNEL_SECURITY_NONE), 0);
+    serve(&b, NULL, SPICE_CHANNEL_SECURITY_NONE);
     EXPECT_EQ(try_link(&b, true, CH_USBREDIR, session), LINK_REFUSED + LINK_NEED_UNSECURED);
     client_close(&main_channel);
     close_bench(&b);
@@ -499,8 +504,12 @@ static void handshakes_that_break_off(void)
 static void garbage_instead_of_a_handshake(void)
 {
     static const char garbage[][19] = {
-        "REDQ\2\0\0\0\2\0\0\0\x1a\0\0\0", "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\xff\xff\x01\xff\xff\xff",
-        "\x17\x03\x03\x00\x05hello", "\x80\x2e\x01\x00\x02", "\x16\x03\x01\x00\x04\xff\xff\xff\xff",
+        "REDQ\2\0\0\0\2\0\0\0\x1a\0\0\0",
+        "GET / HTTP/1.1\r\n\r\n",
+        "\x16\x03\x01\xff\xff\x01\xff\xff\xff",
+        "\x17\x03\x03\x00\x05hello",
+        "\x80\x2e\x01\x00\x02",
+        "\x16\x03\x01\x00\x04\xff\xff\xff\xff",
     };
     struct bench b;
     struct client c;
@@ -607,7 +616,8 @@ static void kinds_of_keys(void)
         pki_make(&b.pki, "kind", kinds[i], NULL);
         start(&b, NULL);
         for (size_t k = 0; k < TAP_COUNT(versions); k++) {
-            struct tls_wants wants = { .ca = b.pki.ca, .oldest = versions[k], .newest = versions[k] };
+            int v = versions[k];
+            struct tls_wants wants = { .ca = b.pki.ca, .oldest = v, .newest = v };
             reach(&b, &c);
             tls_start(&c, &wants);
             link_main(&c, "");
@@ -630,13 +640,15 @@ static void suites(void)
     EXPECT(!strcmp(SSL_get_cipher_name(c.tls), settings.ciphers));
     link_main(&c, "");
     client_close(&c);
-    struct tls_wants other = { .newest = TLS1_2_VERSION, .ciphers = "ECDHE-ECDSA-CHACHA20-POLY1305" };
+    struct tls_wants other = { .newest = TLS1_2_VERSION,
+                               .ciphers = "ECDHE-ECDSA-CHACHA20-POLY1305" };
     reach(&b, &c);
     tls_begin(&c, &other);
     EXPECT(!tls_handshake(&c));
     client_close(&c);
     /* those of TLS 1.3 are not touched by such a list */
-    struct tls_wants newer = { .oldest = TLS1_3_VERSION, .suites = "TLS_CHACHA20_POLY1305_SHA256" };
+    struct tls_wants newer = { .oldest = TLS1_3_VERSION,
+                               .suites = "TLS_CHACHA20_POLY1305_SHA256" };
     reach(&b, &c);
     tls_start(&c, &newer);
     client_close(&c);
@@ -831,7 +843,8 @@ static void added_client(void)
         client_close(&c);
     }
     EXPECT(rig_wait_events(5));
-    EXPECT_EQ(host_event(3)->copy.flags, SPICE_CHANNEL_EVENT_FLAG_TLS | SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT);
+    EXPECT_EQ(host_event(3)->copy.flags,
+              SPICE_CHANNEL_EVENT_FLAG_TLS | SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT);
     close_bench(&b);
 }
 

@@ -44,7 +44,8 @@ static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP
     X509V3_CTX ctx;
     MUST(X509_set_version(cert, X509_VERSION_3));
     ASN1_INTEGER_set(X509_get_serialNumber(cert), issuer ? 2 : 1);
-    MUST(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *)name, -1, -1, 0));
+    MUST(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *)name, -1, -1,
+                                    0));
     MUST(X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer) : subject));
     MUST(X509_gmtime_adj(X509_getm_notBefore(cert), -3600));
     MUST(X509_gmtime_adj(X509_getm_notAfter(cert), 3600));

@@ -39,9 +39,9 @@ pub extern "C" fn spice_server_new() -> *mut Server {
 }
 
 /// Listens and begins to serve on the host's main loop. 0, or -1 when the core
-/// interface is unusable, a port is taken, or TLS was asked for.
+/// interface is unusable, a port is taken, or TLS cannot be set up.
 ///
-/// Compat: partial: TLS is refused
+/// Compat: works
 /// Shown by: c-tests/test-listen.c
 ///
 /// # Safety

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use openssl::rsa::Rsa;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslMethod, SslStream, SslVersion};
 use openssl::symm::Cipher;
 use openssl::x509::{X509, X509NameBuilder};
+use proptest::prelude::*;
 use socket2::{Domain, Type};
 
 use super::layer::{Pipe, TlsLayer};
@@ -150,13 +152,13 @@ impl Pair {
         if done { Ok(()) } else { Err(io::Error::other("not finished")) }
     }
 
-    fn to_server(&mut self, bytes: &[u8]) -> Vec<u8> {
+    fn send_up(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.client.write_all(bytes).expect("a pipe takes all");
         self.carry().expect("a good connection");
         std::mem::take(&mut self.plain).to_vec()
     }
 
-    fn to_client(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+    fn send_down(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         let mut received = Vec::new();
         let mut buffer = vec![0; 20_000];
         while !bytes.is_empty() {
@@ -195,8 +197,8 @@ fn each_kind_of_key_serves_both_versions() {
                 Pair::new(&context, |ssl| ssl.set_max_proto_version(Some(version)).expect("set"));
             pair.handshake().expect("a handshake");
             assert_eq!(pair.client.ssl().version2(), Some(version));
-            assert_eq!(pair.to_server(b"REDQ"), b"REDQ");
-            assert_eq!(pair.to_client(b"reply"), b"reply");
+            assert_eq!(pair.send_up(b"REDQ"), b"REDQ");
+            assert_eq!(pair.send_down(b"reply"), b"reply");
         }
     }
 }
@@ -212,8 +214,8 @@ fn data_of_any_length_in_any_portions() {
         pair.portion = portion;
         pair.handshake().expect("a handshake");
         let length = if portion < 100 { 20_000 } else { data.len() };
-        assert!(pair.to_server(&data[..length]) == data[..length], "portions of {portion}");
-        assert!(pair.to_client(&data[..length]) == data[..length], "portions of {portion}");
+        assert!(pair.send_up(&data[..length]) == data[..length], "portions of {portion}");
+        assert!(pair.send_down(&data[..length]) == data[..length], "portions of {portion}");
     }
 }
 
@@ -224,7 +226,7 @@ fn nothing_is_wrapped_before_the_handshake() {
     let mut pair = Pair::new(&context, |_| ());
     assert_eq!(pair.server.wrap(b"too early").expect("not now"), 0);
     pair.handshake().expect("a handshake");
-    assert_eq!(pair.to_client(b"now"), b"now");
+    assert_eq!(pair.send_down(b"now"), b"now");
 }
 
 #[test]
@@ -252,6 +254,46 @@ fn garbage_is_an_error_that_says_why() {
     layers.arrived().expect("a layer").extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
     let error = layers.unwrap(&mut BytesMut::new()).expect_err("no TLS");
     assert_eq!(error.to_string(), "TLS: http request");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Noise, and a client's hello with something changed: the handshake fails or goes on,
+    /// nothing comes out of it, and an answer is no longer than a server's.
+    #[test]
+    fn any_bytes_before_the_handshake(
+        noise in prop::collection::vec(any::<u8>(), 0..400),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        begins_well in any::<bool>(),
+        cut in 1usize..200,
+    ) {
+        static CONTEXT: OnceLock<SslContext> = OnceLock::new();
+        let context = CONTEXT.get_or_init(|| {
+            let directory = Directory::new();
+            context(&directory.settings(&ecdsa(), "any"))
+        });
+        let mut pair = Pair::new(context, |_| ());
+        let mut bytes = Vec::new();
+        if begins_well {
+            let _ = pair.client.do_handshake();
+            bytes.extend_from_slice(&pair.client.get_ref().leaving);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] ^= byte;
+            }
+        }
+        bytes.extend(noise);
+        for part in bytes.chunks(cut) {
+            pair.server.arrived().expect("a layer").extend_from_slice(part);
+            let state = pair.server.unwrap(&mut pair.plain);
+            prop_assert!(pair.plain.is_empty() && pair.server.unsent().len() < 8 * 1024);
+            if state.is_err() {
+                break;
+            }
+        }
+        pair.server.farewell();
+    }
 }
 
 #[test]
