@@ -354,6 +354,13 @@ static void flags_of_events(void)
         EXPECT_EQ(e->copy.flags, SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT | tls);
         EXPECT(e->info == host_event(i / 3 * 3)->info);
     }
+    /* a link that fails never gets so far */
+    connect_tls(&b, &c);
+    EXPECT(client_write(&c, "XXXX", 4) && client_closed(&c));
+    client_close(&c);
+    EXPECT(rig_wait_events(8));
+    EXPECT_EQ(host_event(7)->event, SPICE_CHANNEL_EVENT_DISCONNECTED);
+    EXPECT_EQ(host_event(7)->copy.flags, SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT);
     close_bench(&b);
 }
 
