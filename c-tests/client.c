@@ -3,6 +3,7 @@
 #include "client.h"
 #include "host.h"
 #include "tap.h"
+#include "tls.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -71,6 +72,7 @@ void client_init(struct client *c, int fd)
 
 void client_close(struct client *c)
 {
+    tls_free(c);
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -78,11 +80,23 @@ void client_close(struct client *c)
 
 /* ---- bytes ---- */
 
+/* Like send and recv, errno EAGAIN included. */
+
+static ssize_t give(struct client *c, const void *data, size_t n)
+{
+    return c->tls ? tls_give(c, data, n) : send(c->fd, data, n, MSG_NOSIGNAL);
+}
+
+static ssize_t take(struct client *c, void *data, size_t n)
+{
+    return c->tls ? tls_take(c, data, n) : recv(c->fd, data, n, 0);
+}
+
 bool client_write(struct client *c, const void *data, size_t n)
 {
     const uint8_t *p = data;
     while (n > 0) {
-        ssize_t w = send(c->fd, p, n, MSG_NOSIGNAL);
+        ssize_t w = give(c, p, n);
         if (w > 0) {
             p += w;
             n -= (size_t)w;
@@ -101,7 +115,7 @@ size_t client_write_some(struct client *c, const void *data, size_t n, int quiet
     const uint8_t *p = data;
     size_t sent = 0;
     while (sent < n) {
-        ssize_t w = send(c->fd, p + sent, n - sent, MSG_NOSIGNAL);
+        ssize_t w = give(c, p + sent, n - sent);
         if (w > 0)
             sent += (size_t)w;
         else if (errno == EAGAIN && !host_wait_fd(c->fd, POLLOUT, quiet))
@@ -116,7 +130,7 @@ size_t client_write_some(struct client *c, const void *data, size_t n, int quiet
 static ssize_t receive(struct client *c, void *data, size_t n, int ms)
 {
     for (;;) {
-        ssize_t r = recv(c->fd, data, n, 0);
+        ssize_t r = take(c, data, n);
         if (r >= 0)
             return r;
         if (errno == EAGAIN) {

@@ -46,6 +46,7 @@ struct link_reply {
 
 struct client {
     int fd;
+    struct ssl_st *tls; /**< bytes pass through it; made by tls_begin(), see tls.h */
     bool mini;          /**< header form both sides use */
     bool answer_pings;  /**< client_next() answers PINGs itself and skips them */
     bool acknowledges;  /**< client_next() answers SET_ACK and sends ACKs */
@@ -65,6 +66,7 @@ int connect_tcp(int family, int port);
 
 /** Takes over a connected socket. */
 void client_init(struct client *c, int fd);
+/** Closes it at once; a TLS client says no goodbye. */
 void client_close(struct client *c);
 
 /* ---- bytes ---- */

@@ -26,12 +26,12 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_DISPLAY_COUNT] = "0.15.1 looks only when a picture comes or goes",
     [DIFF_CARD_STAYS] = "0.15.1 leaves the guest with a card that nobody answers for; spice-gtk "
                         "sends READER_ADD in its first session only",
-    [DIFF_TLS] = "TLS comes with the security work; until then the setting is refused",
     [DIFF_ANSWERS] = "who asks for what is switched off is told so; 0.15.1 lets him wait",
     [DIFF_REMOVE_DETACHED] = "what was added can be removed; 0.15.1 has forgotten it",
     [DIFF_UNKNOWN_STREAM] = "a client that comes in mid-stream can do nothing with its frames",
     [DIFF_POINTERS_REPLACED] = "0.15.1 queues each one for a client that does not read",
     [DIFF_STATES_REPLACED] = "0.15.1 queues each one for a guest that does not read",
+    [DIFF_TLS_GOODBYE] = "0.15.1 closes the socket without a word",
 };
 
 /* What must not run on the reference, because it ends the process there, or
@@ -94,6 +94,9 @@ static const struct {
     { "agent", "removed_inside_its_functions", "goes on with what is gone" },
     { "agent", "several_clients", "takes the pieces of all for those of one message" },
     { "agent", "one_of_several_without_tokens", "reads nothing while one has no tokens" },
+    { "tls", "unfinished_handshakes_end", "keeps them for ever" },
+    { "tls", "new_keys_without_end", "goes on for ever" },
+    { "tls", "suites_of_tls_1_3", "takes no such list" },
     { "port", "port_without_name", "compares a null pointer" },
     { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
     { "stream", "removed_with_clients", "uses channels that are gone" },

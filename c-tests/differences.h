@@ -31,8 +31,8 @@ enum difference {
     DIFF_LONG_UNIX_PATH,
     /** spice_qxl_gl_scanout2 exists. */
     DIFF_SCANOUT2,
-    /** TLS can be set up. */
-    DIFF_TLS,
+    /** TLS connections end with a close_notify. */
+    DIFF_TLS_GOODBYE,
     /** A write to a peer that is gone raises SIGPIPE. */
     DIFF_SIGPIPE,
     /** Two PINGs for the latency once a channel has been idle. */

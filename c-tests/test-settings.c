@@ -178,9 +178,8 @@ static void tls_without_files(void)
     spice_server_set_addr(r.server, "127.0.0.1", 0);
     int set = spice_server_set_tls(r.server, rig_free_port(AF_INET), "/no/ca", "/no/cert",
                                    "/no/key", NULL, NULL, NULL);
-    EXPECT_EQ(set, differs(DIFF_TLS, -1, 0));
-    if (set == 0)
-        EXPECT_EQ(spice_server_init(r.server, host_core()), -1);
+    EXPECT_EQ(set, 0);
+    EXPECT_EQ(spice_server_init(r.server, host_core()), -1);
     rig_close(&r);
 }
 

@@ -5,7 +5,8 @@
  *   vmc-host out FILE BLOCK SECONDS   the device says FILE over and over, BLOCK bytes a read
  *   vmc-host in                       the device takes whatever comes
  *
- * Prints "port N" when clients may come, and when it is done
+ * VMC_HOST_PKI=DIRECTORY: the port is one for TLS, with the files there.  Prints "port N"
+ * when clients may come, and when it is done
  *   bytes N seconds T main-cpu T process-cpu T
  * "out" begins when a client has connected; "in" lasts from the first byte of the client
  * to its end.  The main thread's time is what QEMU's lock would be held for.
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -106,8 +108,24 @@ static bool map_content(const char *path)
     return content != MAP_FAILED;
 }
 
+/** A TLS port; returns its number. */
+static int init_tls(SpiceServer *server, const char *pki)
+{
+    char ca[4096], cert[4096], key[4096];
+    int port = rig_free_port(AF_INET);
+    snprintf(ca, sizeof ca, "%s/ca-cert.pem", pki);
+    snprintf(cert, sizeof cert, "%s/server-cert.pem", pki);
+    snprintf(key, sizeof key, "%s/server-key.pem", pki);
+    spice_server_set_addr(server, "127.0.0.1", SPICE_ADDR_FLAG_IPV4_ONLY);
+    if (spice_server_set_tls(server, port, ca, cert, key, NULL, NULL, NULL) != 0 ||
+        spice_server_init(server, host_core()) != 0)
+        exit(2);
+    return port;
+}
+
 int main(int argc, char **argv)
 {
+    const char *pki = getenv("VMC_HOST_PKI");
     static struct chardev port;
     struct rig r;
 
@@ -123,7 +141,10 @@ int main(int argc, char **argv)
     }
     rig_new(&r);
     spice_server_set_noauth(r.server);
-    rig_init_tcp(&r);
+    if (pki)
+        r.port = init_tls(r.server, pki);
+    else
+        rig_init_tcp(&r);
     chardev_prepare(&port, "port", "org.example.bench.0");
     port.sif.state = on_state;
     port.sif.read = on_read;

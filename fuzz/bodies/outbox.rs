@@ -111,10 +111,10 @@ fn fetch(socket: &mut Outbox, crossing: &mut Outbox) {
     }
 }
 
-/// The socket takes up to `most` bytes.
+/// The socket takes up to `most` bytes; an odd one has a layer in front of it.
 fn sent(socket: &mut Outbox, most: usize) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); SLICES];
-    let used = socket.slices(&mut slices);
+    let used = socket.slices(&mut slices, most % 2 == 1);
     let bytes: Vec<u8> = slices[..used].iter().flat_map(|s| s.to_vec()).take(most).collect();
     socket.consume(bytes.len());
     bytes

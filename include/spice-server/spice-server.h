@@ -56,7 +56,8 @@ int spice_server_set_listen_socket_fd(SpiceServer *s, int listen_fd) SPICE_GNUC_
 /** TCP port with TLS, 1 to 65535, and its PEM files. `ca_cert_file`,
  * `certs_file` and `private_key_file` are required; `key_passwd`,
  * `dh_key_file` and `ciphersuite` (OpenSSL cipher list) may be NULL. The files
- * are read by spice_server_init(). At most 255 bytes each. */
+ * are read by spice_server_init(), and again when they change. At most 255
+ * bytes each. */
 int spice_server_set_tls(SpiceServer *s, int port,
                          const char *ca_cert_file, const char *certs_file,
                          const char *private_key_file, const char *key_passwd,
@@ -92,7 +93,8 @@ int spice_server_set_exit_on_disconnect(SpiceServer *s, int flag);
  * without asking for a ticket. On 0 the library owns and closes the socket, on
  * -1 it stays the caller's. Callbacks may run before it returns. */
 int spice_server_add_client(SpiceServer *s, int socket, int skip_auth);
-/** The same with TLS on the socket. */
+/** The same with TLS on the socket; -1 also when TLS was not set up before
+ * spice_server_init(). */
 int spice_server_add_ssl_client(SpiceServer *s, int socket, int skip_auth);
 
 /* Devices. */

@@ -27,6 +27,8 @@ pub struct Chunk {
     data: Data,
     start: usize,
     end: usize,
+    /// Where the last message in it begins.
+    last: usize,
 }
 
 #[derive(Debug)]
@@ -66,11 +68,12 @@ pub struct Outbox {
 
 impl Chunk {
     fn new(size: usize) -> Self {
-        Self { data: Data::Own(vec![0; size].into_boxed_slice()), start: 0, end: 0 }
+        let data = Data::Own(vec![0; size].into_boxed_slice());
+        Self { data, start: 0, end: 0, last: 0 }
     }
 
     fn shared(bytes: Bytes) -> Self {
-        Self { start: 0, end: bytes.len(), data: Data::Shared(bytes) }
+        Self { start: 0, end: bytes.len(), last: 0, data: Data::Shared(bytes) }
     }
 
     /// Whether so many bytes can be written to it.
@@ -99,6 +102,11 @@ impl Chunk {
             Data::Shared(data) => &data[..],
         };
         &data[self.start..self.end]
+    }
+
+    /// The same in two, the second of which has bytes of one message only.
+    fn halves(&self) -> (&[u8], &[u8]) {
+        self.pending().split_at(self.last.saturating_sub(self.start))
     }
 }
 
@@ -187,6 +195,7 @@ impl Outbox {
     fn append(&mut self, head: &[u8], body: &[u8]) {
         let total = head.len() + body.len();
         let mut chunk = self.writable(total);
+        chunk.last = chunk.end;
         for part in [head, body] {
             let end = chunk.end + part.len();
             let start = std::mem::replace(&mut chunk.end, end);
@@ -228,6 +237,7 @@ impl Outbox {
             let header = Header { kind, size: length as u32 };
             let at = loan.chunk.end;
             loan.form.write(&mut loan.chunk.own()[at..], header, loan.serial);
+            loan.chunk.last = at;
             loan.chunk.end += loan.form.bytes() + length;
             self.len += loan.form.bytes() + length;
         } else {
@@ -260,11 +270,16 @@ impl Outbox {
         }
     }
 
-    /// Fills `slices` with the front of the queue; returns how many were used.
-    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+    /// Fills `slices` with the front of the queue; returns how many were used. With
+    /// `apart` the last message of each chunk has a slice of its own.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES], apart: bool) -> usize {
         let mut used = 0;
-        for (slot, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slot = IoSlice::new(chunk.pending());
+        let parts = self.chunks.iter().flat_map(|chunk| {
+            let (others, last) = if apart { chunk.halves() } else { (&[][..], chunk.pending()) };
+            [others, last]
+        });
+        for (slot, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
+            *slot = IoSlice::new(part);
             used += 1;
         }
         used
@@ -355,6 +370,7 @@ impl Outbox {
         if matches!(&chunk.data, Data::Own(data) if data.len() <= self.chunk_size) {
             chunk.start = 0;
             chunk.end = 0;
+            chunk.last = 0;
             self.spare = Some(chunk);
         }
     }

@@ -24,9 +24,9 @@ impl HomeKind {
     }
 
     /// The home of a connection that nothing forces: work that takes long, as
-    /// compression does, is to be done off the host's thread, and a change of thread
-    /// costs latency for nothing where there is none.
-    pub fn of(compresses: bool) -> Self {
-        if compresses { Self::Thread } else { Self::Main }
+    /// compression and encryption do, is to be done off the host's thread, and a change of
+    /// thread costs latency for nothing where there is none.
+    pub fn of(works: bool) -> Self {
+        if works { Self::Thread } else { Self::Main }
     }
 }

@@ -20,6 +20,17 @@ pub const READ_TURN: usize = 256 * 1024;
 /// with one system call, small enough to stay in the cache.
 pub const READ_CHUNK: usize = 64 * 1024;
 
+/// Room for the plain bytes of one TLS record, which has at most so many.
+pub const TLS_RECORD: usize = 16 * 1024;
+
+/// Bytes that are wrapped for TLS before the socket is tried: enough for a few records
+/// with one system call, and a bound on what a full socket leaves wrapped.
+pub const LAYER_TURN: usize = 64 * 1024;
+
+/// Wrapped bytes for one client above which it is cut when it causes more answers (TLS
+/// key updates, alerts) without reading. Two turns fit in, which no answer is.
+pub const LAYER_UNSENT: usize = 256 * 1024;
+
 /// Bytes of client data that may wait on their way from the I/O thread to the
 /// main thread for one connection, before its socket is no longer read.
 pub const INBOX: usize = 1024 * 1024;

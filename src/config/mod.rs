@@ -1,5 +1,6 @@
 //! Settings that do not come from the C API: limits, where connections live, which
-//! device becomes which channel, and what may pass to and from the guest's agent.
+//! device becomes which channel, what may pass to and from the guest's
+//! agent, and how old TLS may be.
 //!
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
@@ -10,10 +11,13 @@ pub mod home;
 pub mod limits;
 mod print;
 pub mod registry;
+pub mod stamp;
+pub mod tls;
 
 use agent::AgentPolicy;
 use home::HomeKind;
 use registry::Registry;
+use tls::TlsVersion;
 
 /// The settings of one virtual machine.
 #[derive(Clone, Debug, Default)]
@@ -24,4 +28,6 @@ pub struct Config {
     pub registry: Registry,
     /// What may pass to and from the guest's agent.
     pub agent: AgentPolicy,
+    /// The oldest version of TLS that is spoken.
+    pub oldest_tls: TlsVersion,
 }

@@ -15,7 +15,9 @@ impl fmt::Display for Config {
             Some(HomeKind::Main) => "main",
             Some(HomeKind::Thread) => "thread",
         };
-        write!(f, "[io]\nhome = \"{home}\"\n\n[channels]\n")?;
+        write!(f, "[io]\nhome = \"{home}\"\n")?;
+        write!(f, "\n[tls]\nmin-version = \"{}\"\n", self.oldest_tls.text())?;
+        write!(f, "\n[channels]\n")?;
         policy(f, self.registry.defaults())?;
         for (selector, service) in self.registry.rules() {
             let (key, devices) = match selector {
@@ -83,6 +85,7 @@ mod tests {
     use crate::config::agent::AgentChange;
     use crate::config::file::File;
     use crate::config::registry::{PolicyChange, Registry, Rule};
+    use crate::config::tls::TlsVersion;
 
     /// Reads the text of settings, which has to be right.
     fn read(text: &str) -> Config {
@@ -96,6 +99,7 @@ mod tests {
     fn assert_same(a: &Config, b: &Config) {
         assert_eq!(a.home, b.home);
         assert_eq!(a.agent, b.agent);
+        assert_eq!(a.oldest_tls, b.oldest_tls);
         assert_eq!(a.registry.defaults(), b.registry.defaults());
         let rules = |config: &Config| -> Vec<_> {
             config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
@@ -108,6 +112,9 @@ mod tests {
         let expected = "\
 [io]
 home = \"auto\"
+
+[tls]
+min-version = \"1.2\"
 
 [channels]
 compression = true
@@ -192,13 +199,15 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             defaults in change(),
             rules in prop::collection::vec(rule(), 0..12),
             agent in agent_change(),
+            oldest_tls in prop::sample::select(
+                vec![TlsVersion::Tls10, TlsVersion::Tls11, TlsVersion::Tls12, TlsVersion::Tls13]),
         ) {
             let mut registry = Registry::new(defaults.on(Policy::default()));
             for rule in rules {
                 let _ = registry.add(rule);
             }
             let agent = agent.on(AgentPolicy::default());
-            let config = Config { home, registry, agent };
+            let config = Config { home, registry, agent, oldest_tls };
             assert_same(&read(&config.to_string()), &config);
         }
     }

@@ -13,8 +13,8 @@ use crate::guard::guard;
 use crate::host::abi::SpiceCoreInterface;
 use crate::host::core::Core;
 use crate::host::log_sink;
+use crate::link::LinkOptions;
 use crate::net::listener::Family;
-use crate::net::stream::Stream;
 use crate::net::sys;
 use crate::server::Server;
 
@@ -39,9 +39,9 @@ pub extern "C" fn spice_server_new() -> *mut Server {
 }
 
 /// Listens and begins to serve on the host's main loop. 0, or -1 when the core
-/// interface is unusable, a port is taken, or TLS was asked for.
+/// interface is unusable, a port is taken, or TLS cannot be set up.
 ///
-/// Compat: partial: TLS is refused
+/// Compat: works
 /// Shown by: c-tests/test-listen.c
 ///
 /// # Safety
@@ -200,49 +200,56 @@ pub unsafe extern "C" fn spice_server_add_client(
     skip_auth: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_add_client";
-    with_server(NAME, server, FAILED, |server| {
-        if !sys::is_open(socket) {
-            crate::warning!("{NAME}: {socket} is not an open descriptor");
-            return FAILED;
-        }
-        // SAFETY: given away by the caller; each failure below gives it back.
-        let fd = unsafe { sys::adopt(socket) };
-        let stream = match Stream::new(Socket::from(fd)) {
-            Ok(stream) => stream,
-            Err((unusable, error)) => {
-                crate::warning!("{NAME}: descriptor {socket} cannot be used: {error}");
-                let _ = unusable.into_raw_fd();
-                return FAILED;
-            }
-        };
-        match server.add_client(stream, skip_auth != 0) {
-            Ok(()) => OK,
-            Err(stream) => {
-                crate::warning!("{NAME}: the server is not initialised");
-                let _ = stream.into_fd().into_raw_fd();
-                FAILED
-            }
-        }
-    })
+    let options = LinkOptions { secured: false, skip_auth: skip_auth != 0 };
+    // SAFETY: the caller's promise.
+    with_server(NAME, server, FAILED, |server| unsafe { add_client(NAME, server, socket, options) })
 }
 
-/// Like `spice_server_add_client`, over TLS.
+/// Like `spice_server_add_client`, over TLS. -1 also when TLS was not set up with
+/// `spice_server_set_tls` before init, and when the client is gone already or has sent
+/// something else than the begin of a handshake.
 ///
-/// Compat: missing: TLS is not served; -1 as without a certificate
-/// Shown by: c-tests/test-listen.c
+/// Compat: works
+/// Shown by: c-tests/test-tls.c
 ///
 /// # Safety
-/// `server` came from `spice_server_new` or is refused.
+/// As for `spice_server_add_client`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_add_ssl_client(
-    _server: *mut Server,
-    _socket: c_int,
-    _skip_auth: c_int,
+    server: *mut Server,
+    socket: c_int,
+    skip_auth: c_int,
 ) -> c_int {
-    guard("spice_server_add_ssl_client", FAILED, || {
-        crate::warning_once!("spice_server_add_ssl_client: TLS is not available");
-        FAILED
-    })
+    const NAME: &str = "spice_server_add_ssl_client";
+    let options = LinkOptions { secured: true, skip_auth: skip_auth != 0 };
+    // SAFETY: the caller's promise.
+    with_server(NAME, server, FAILED, |server| unsafe { add_client(NAME, server, socket, options) })
+}
+
+/// Begins a link on a descriptor, which stays the caller's on failure.
+///
+/// # Safety
+/// `socket` is a descriptor that the caller gives away if this returns 0.
+unsafe fn add_client(
+    name: &str,
+    server: &Rc<Server>,
+    socket: c_int,
+    options: LinkOptions,
+) -> c_int {
+    if !sys::is_open(socket) {
+        crate::warning!("{name}: {socket} is not an open descriptor");
+        return FAILED;
+    }
+    // SAFETY: given away by the caller; a failure gives it back.
+    let fd = unsafe { sys::adopt(socket) };
+    match server.add_client(Socket::from(fd), options) {
+        Ok(()) => OK,
+        Err((callers, refusal)) => {
+            crate::warning!("{name}: {refusal}");
+            let _ = callers.into_raw_fd();
+            FAILED
+        }
+    }
 }
 
 /// How many clients are connected; 0 for NULL.

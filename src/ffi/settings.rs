@@ -3,11 +3,15 @@
 //! Most are set before init. Those for parts that are not served yet are stored or
 //! checked as upstream does it, so that every command line starts.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CString, OsStr, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use super::handles::{self, text, with_server};
+use crate::config::limits;
 use crate::guard::guard;
 use crate::link::ChannelSecurity;
+use crate::net::tls::{Password, TlsSettings};
 use crate::server::Server;
 use crate::server::settings::usable_codecs;
 
@@ -19,6 +23,11 @@ const COMPAT_VERSION_CURRENT: c_int = 1;
 
 /// Image compression by LZ4.
 const IMAGE_COMPRESSION_LZ4: c_int = 7;
+
+/// What upstream keeps of a string.
+fn cut(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(limits::API_STRING - 1)]
+}
 
 /// The compatibility version of this library: 1.
 ///
@@ -100,14 +109,17 @@ pub unsafe extern "C" fn spice_server_set_ticket(
     })
 }
 
-/// Sets the TLS port and its files. -1: TLS is not available, and init will fail
-/// rather than listen without it.
+/// Sets the TLS port and its files, PEM: authorities, the certificate with its chain, the
+/// private key; or NULL: the key's password, Diffie-Hellman parameters, cipher suites as
+/// OpenSSL writes them. The files are read by init, which fails if they are no good, and
+/// again when they change. -1 for a wrong port and for a missing file. Each string may have
+/// 255 bytes, longer ones are cut.
 ///
-/// Compat: missing: TLS
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-tls.c
 ///
 /// # Safety
-/// No string is followed.
+/// Each string is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_tls(
     server: *mut Server,
@@ -115,20 +127,32 @@ pub unsafe extern "C" fn spice_server_set_tls(
     ca_cert_file: *const c_char,
     certs_file: *const c_char,
     private_key_file: *const c_char,
-    _key_passwd: *const c_char,
-    _dh_key_file: *const c_char,
-    _ciphersuite: *const c_char,
+    key_passwd: *const c_char,
+    dh_key_file: *const c_char,
+    ciphersuite: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_set_tls";
     with_server(NAME, server, FAILED, |server| {
-        let files = [ca_cert_file, certs_file, private_key_file];
-        if !(1..=0xffff).contains(&port) || files.iter().any(|file| file.is_null()) {
+        // SAFETY: the caller's promise.
+        let string = |pointer| unsafe { text(pointer) }.map(cut);
+        let path = |pointer| string(pointer).map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
+        let port = u16::try_from(port).ok().filter(|port| *port != 0);
+        let files = (path(ca_cert_file), path(certs_file), path(private_key_file));
+        let (Some(port), (Some(ca), Some(certificates), Some(key))) = (port, files) else {
             crate::warning!("{NAME}: the port or a file is missing");
             return FAILED;
-        }
-        crate::warning!("{NAME}: TLS is not available");
-        server.settings.borrow_mut().tls_wanted = true;
-        FAILED
+        };
+        let files = TlsSettings {
+            ca,
+            certificates,
+            key,
+            password: string(key_passwd).map(|password| Password(password.to_vec())),
+            dh: path(dh_key_file),
+            ciphers: string(ciphersuite).map(|text| String::from_utf8_lossy(text).into_owned()),
+            ..TlsSettings::default()
+        };
+        server.settings.borrow_mut().tls = Some((port, files));
+        OK
     })
 }
 

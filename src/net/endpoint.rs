@@ -40,14 +40,15 @@ impl<R: Registration> Endpoint<R> {
     pub fn fill(&mut self) -> io::Result<Fill> {
         let mut taken = 0;
         while taken < limits::READ_TURN {
-            let input = self.framer.input();
-            let room = input.capacity() - input.len();
-            match self.stream.recv(input)? {
-                Received::Data(count) if count < room => return Ok(Fill::Open),
-                Received::Data(count) => taken += count,
-                Received::Nothing => return Ok(Fill::Open),
+            match self.stream.recv(self.framer.input())? {
+                Received::Data { bytes, more: true } => taken += bytes,
+                Received::Data { .. } | Received::Nothing => break,
                 Received::End => return Ok(Fill::End),
             }
+        }
+        if self.stream.has_unsent() {
+            // An answer of a layer's.
+            self.update_interest(false);
         }
         Ok(Fill::Open)
     }
@@ -68,9 +69,9 @@ impl<R: Registration> Endpoint<R> {
         let mut sent = 0;
         let result = loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = self.outbox.slices(&mut slices);
+            let used = self.outbox.slices(&mut slices, self.stream.is_layered());
             if used == 0 {
-                break Ok(sent);
+                break self.stream.flush().map(|()| sent);
             }
             let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
             match self.stream.send(&slices[..used]) {
@@ -106,7 +107,8 @@ impl<R: Registration> Endpoint<R> {
     }
 
     fn update_interest(&mut self, later: bool) {
-        self.apply(Interest { read: self.reading, write: later || !self.outbox.is_empty() });
+        let write = later || !self.outbox.is_empty() || self.stream.has_unsent();
+        self.apply(Interest { read: self.reading, write });
     }
 
     fn apply(&mut self, interest: Interest) {

@@ -26,6 +26,7 @@ use super::policy::SharedPolicy;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Addresses, Stream};
 use super::sys::{WakeFd, spawn};
+use super::tls::Tls;
 use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
@@ -82,6 +83,7 @@ pub struct IoThread {
     wake: Arc<Wake>,
     next_id: Arc<AtomicU64>,
     keys: Arc<KeyStock>,
+    serves_tls: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -101,8 +103,8 @@ impl Wake {
 }
 
 impl IoThread {
-    /// Starts the thread.
-    pub fn start(policy: Arc<SharedPolicy>) -> io::Result<Self> {
+    /// Starts the thread. Without `tls` no client can begin with it.
+    pub fn start(policy: Arc<SharedPolicy>, tls: Option<Arc<Tls>>) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         let (commands, received) = unbounded();
         let (send_notice, notices) = unbounded();
@@ -112,6 +114,7 @@ impl IoThread {
             let _ = rouse.notify();
         })?);
         let next_id = Arc::new(AtomicU64::new(1));
+        let serves_tls = tls.is_some();
         let mut reactor = Thread {
             reactor: IoReactor::new(Arc::clone(&poller)),
             poller: Arc::clone(&poller),
@@ -119,6 +122,7 @@ impl IoThread {
             notices: send_notice,
             wake: Arc::clone(&wake),
             policy,
+            tls,
             keys: Arc::clone(&keys),
             next_id: Arc::clone(&next_id),
             listeners: HashMap::new(),
@@ -137,6 +141,7 @@ impl IoThread {
             wake,
             next_id,
             keys,
+            serves_tls,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -172,6 +177,11 @@ impl IoThread {
     /// Passwords are in use: keep ticket keys in stock.
     pub fn expect_passwords(&self) {
         self.keys.expect_fresh();
+    }
+
+    /// Whether clients can begin with TLS.
+    pub fn serves_tls(&self) -> bool {
+        self.serves_tls
     }
 
     /// Accepts clients here from now on.
@@ -249,6 +259,7 @@ struct Thread {
     notices: Sender<Notice>,
     wake: Arc<Wake>,
     policy: Arc<SharedPolicy>,
+    tls: Option<Arc<Tls>>,
     keys: Arc<KeyStock>,
     next_id: Arc<AtomicU64>,
     // Each registration stands before what it watches: it must be dropped first.
@@ -357,7 +368,10 @@ impl Thread {
                 return;
             };
             match listener.accept() {
-                Ok(Some(socket)) => self.accepted(socket),
+                Ok(Some(socket)) => {
+                    let secured = listener.is_secured();
+                    self.accepted(socket, secured);
+                }
                 Ok(None) => return,
                 Err(error) => {
                     crate::warning!("cannot accept a connection: {error}");
@@ -368,24 +382,25 @@ impl Thread {
         }
     }
 
-    fn accepted(&mut self, socket: Socket) {
+    fn accepted(&mut self, socket: Socket, secured: bool) {
         match Stream::new(socket) {
             Ok(stream) => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 self.notify(Notice::Connected(id, stream.addresses()));
-                self.begin_link(id, stream, LinkOptions::default());
+                self.begin_link(id, stream, LinkOptions { secured, skip_auth: false });
             }
             Err((_, error)) => crate::warning!("cannot use an accepted connection: {error}"),
         }
     }
 
     fn begin_link(&mut self, id: ConnectionId, stream: Stream, options: LinkOptions) {
-        match PendingLink::new(&self.reactor, id, stream, options, Instant::now()) {
+        let tls = self.tls.as_deref();
+        match PendingLink::new(&self.reactor, id, stream, options, tls, Instant::now()) {
             Ok(link) => {
                 self.links.insert(id, link);
             }
             Err(error) => {
-                crate::warning!("cannot watch a new connection: {error}");
+                crate::warning!("cannot serve a new connection: {error}");
                 self.notify(Notice::LinkEnded(id));
             }
         }

@@ -29,6 +29,8 @@ pub struct Listener {
     socket: Option<Socket>,
     /// A descriptor that the host brought is watched but never closed.
     borrowed: bool,
+    /// Clients begin with TLS.
+    secured: bool,
 }
 
 impl Listener {
@@ -37,7 +39,9 @@ impl Listener {
         let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of this family");
         for candidate in candidates(address, port)?.into_iter().filter(|a| fits(a, family)) {
             match listen_tcp(candidate) {
-                Ok(socket) => return Ok(Self { socket: Some(socket), borrowed: false }),
+                Ok(socket) => {
+                    return Ok(Self { socket: Some(socket), borrowed: false, secured: false });
+                }
                 Err(error) => last = error,
             }
         }
@@ -63,11 +67,23 @@ impl Listener {
 
     /// Accepts on a descriptor of the host's, which stays the host's.
     pub fn borrowed(fd: RawFd) -> io::Result<Self> {
-        let listener = Self { socket: Some(sys::host_socket(fd)?), borrowed: true };
+        let listener = Self { socket: Some(sys::host_socket(fd)?), borrowed: true, secured: false };
         if let Some(socket) = &listener.socket {
             socket.set_nonblocking(true)?;
         }
         Ok(listener)
+    }
+
+    /// The same socket, for clients that begin with TLS.
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        self.secured = true;
+        self
+    }
+
+    /// Whether clients begin with TLS.
+    pub fn is_secured(&self) -> bool {
+        self.secured
     }
 
     /// The next waiting connection, `None` when there is none.
@@ -137,7 +153,7 @@ fn listen_tcp(address: SocketAddr) -> io::Result<Socket> {
 fn listen(socket: Socket) -> io::Result<Listener> {
     socket.listen(libc::SOMAXCONN)?;
     socket.set_nonblocking(true)?;
-    Ok(Listener { socket: Some(socket), borrowed: false })
+    Ok(Listener { socket: Some(socket), borrowed: false, secured: false })
 }
 
 #[cfg(test)]

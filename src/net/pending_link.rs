@@ -9,6 +9,7 @@ use bytes::BytesMut;
 
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Received, Stream};
+use super::tls::Tls;
 use crate::config::limits;
 use crate::link::ticket::TicketKey;
 use crate::link::{Action, Link, LinkOptions, Policy, Request};
@@ -60,10 +61,15 @@ impl PendingLink {
     pub(super) fn new(
         reactor: &IoReactor,
         key: u64,
-        stream: Stream,
+        mut stream: Stream,
         options: LinkOptions,
+        tls: Option<&Tls>,
         now: Instant,
     ) -> io::Result<Self> {
+        if options.secured {
+            let tls = tls.ok_or_else(|| io::Error::other("TLS is not set up"))?;
+            stream.begin_tls(&tls.context(now))?;
+        }
         Ok(Self {
             registration: reactor.register(stream.as_raw_fd(), key, Interest::READ)?,
             peer: stream.addresses().peer_text,
@@ -97,7 +103,7 @@ impl PendingLink {
         let mut input = BytesMut::with_capacity(limits::READ_CHUNK);
         if self.machine.wants_input() {
             match self.stream.recv(&mut input) {
-                Ok(Received::Data(_) | Received::Nothing) => {}
+                Ok(Received::Data { .. } | Received::Nothing) => {}
                 Ok(Received::End) => {
                     return Progress::Close("the client closed the connection".to_owned());
                 }
@@ -143,13 +149,14 @@ impl PendingLink {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()?;
         if !self.unsent.is_empty() {
             let sent = self.stream.send(&[IoSlice::new(&self.unsent)])?;
             self.unsent.drain(..sent);
         }
         self.registration.set_interest(Interest {
             read: self.machine.wants_input(),
-            write: !self.unsent.is_empty(),
+            write: !self.unsent.is_empty() || self.stream.has_unsent(),
         });
         Ok(())
     }

@@ -1,13 +1,18 @@
-//! A connected socket: non-blocking, quiet about broken pipes.
+//! A connected socket: non-blocking, quiet about broken pipes, with the layers that wrap
+//! its bytes, if any.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use openssl::ssl::SslContext;
 use socket2::{Domain, Socket, TcpKeepalive};
 
+use super::layers::{Layers, State};
 use super::sys;
+use super::tls::TlsLayer;
+use crate::config::limits;
 
 /// Idle time before the kernel probes a silent TCP peer: upstream's ten minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
@@ -19,11 +24,13 @@ const KEEPALIVE_STEP: Duration = Duration::from_secs(1);
 /// The kernel takes no longer idle time.
 const KEEPALIVE_LONGEST: Duration = Duration::from_secs(32_767);
 
-/// A client's socket.
+/// A client's socket. Dropping it says goodbye, as far as the socket has room, and closes
+/// it: TLS wants that, so that the peer can tell an end from a cut.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
     is_unix: bool,
+    layers: Layers,
 }
 
 /// The two ends of a connection.
@@ -40,8 +47,13 @@ pub struct Addresses {
 /// What one read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// This many bytes.
-    Data(usize),
+    /// So many bytes of the socket's; with layers it may be that they carried nothing yet.
+    Data {
+        /// How many.
+        bytes: usize,
+        /// The socket may have more at once.
+        more: bool,
+    },
     /// Nothing now.
     Nothing,
     /// The peer closed.
@@ -61,7 +73,18 @@ impl Stream {
             let _ = socket.set_tcp_nodelay(true);
             let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE));
         }
-        Ok(Self { socket, is_unix })
+        Ok(Self { socket, is_unix, layers: Layers::default() })
+    }
+
+    /// Begins TLS, as the server. The handshake passes while the stream is read.
+    pub fn begin_tls(&mut self, context: &SslContext) -> io::Result<()> {
+        self.layers.push(Box::new(TlsLayer::new(context)?));
+        Ok(())
+    }
+
+    /// Whether bytes are wrapped on their way, which is work.
+    pub fn is_layered(&self) -> bool {
+        !self.layers.is_empty()
     }
 
     /// Whether the peer is on the same machine by a unix socket.
@@ -99,21 +122,79 @@ impl Stream {
         Addresses { local: bytes(local), peer: bytes(peer), peer_text }
     }
 
-    /// Reads once, appending to `buffer` as much as it has room for.
-    pub fn recv(&self, buffer: &mut BytesMut) -> io::Result<Received> {
-        loop {
-            return match sys::recv_append(&self.socket, buffer) {
-                Ok(0) => Ok(Received::End),
-                Ok(count) => Ok(Received::Data(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
+    /// Reads once, appending to `buffer` as much as it has room for, or what as many
+    /// bytes of the socket's carry.
+    pub fn recv(&mut self, buffer: &mut BytesMut) -> io::Result<Received> {
+        let Some(arrived) = self.layers.arrived() else {
+            return receive(&self.socket, buffer);
+        };
+        arrived.reserve(limits::READ_CHUNK);
+        let received = receive(&self.socket, arrived)?;
+        if matches!(received, Received::Data { .. }) {
+            let state = self.layers.unwrap(buffer);
+            // An answer, or why the connection ends; if it does not fit now, it leaves
+            // with the next flush.
+            let flushed = self.flush();
+            if state? == State::Ended {
+                return Ok(Received::End);
+            }
+            flushed?;
         }
+        Ok(received)
     }
 
-    /// Writes what the socket takes now, 0 if nothing. Never raises SIGPIPE.
-    pub fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Writes what the socket takes now, or what can be wrapped for it; 0 if nothing.
+    /// Never raises SIGPIPE. Less than all was taken: the socket is full.
+    ///
+    /// No slice shares a TLS record with another one. spice-gtk waits for its socket and
+    /// not for what is left of a record that it has read a message out of: the last record
+    /// before a pause must hold bytes of one message only, which is why
+    /// [`Outbox::slices`](crate::channel::outbox::Outbox::slices) can tell them apart.
+    pub fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.layers.is_empty() {
+            return self.send_raw(slices);
+        }
+        let mut taken = 0;
+        for slice in slices {
+            let mut rest: &[u8] = slice;
+            while !rest.is_empty() {
+                // While the socket is full nothing is wrapped.
+                if taken == 0 || self.layers.is_full() {
+                    self.flush()?;
+                    if self.has_unsent() {
+                        return Ok(taken);
+                    }
+                }
+                let count = self.layers.wrap(rest)?;
+                if count == 0 {
+                    return Ok(taken);
+                }
+                taken += count;
+                rest = &rest[count..];
+            }
+        }
+        self.flush()?;
+        Ok(taken)
+    }
+
+    /// Writes what was wrapped and has not left yet.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while self.has_unsent() {
+            let count = self.send_raw(&[IoSlice::new(self.layers.unsent())])?;
+            if count == 0 {
+                break;
+            }
+            self.layers.consume(count);
+        }
+        Ok(())
+    }
+
+    /// Whether wrapped bytes wait for the socket: it is to be watched for room.
+    pub fn has_unsent(&self) -> bool {
+        !self.layers.unsent().is_empty()
+    }
+
+    fn send_raw(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
             return match self.socket.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL) {
                 Ok(count) => Ok(count),
@@ -123,10 +204,28 @@ impl Stream {
             };
         }
     }
+}
 
-    /// Gives the descriptor back without closing it.
-    pub fn into_fd(self) -> OwnedFd {
-        self.socket.into()
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.is_layered() {
+            self.layers.farewell();
+            let _ = self.flush();
+        }
+    }
+}
+
+/// Reads once.
+fn receive(socket: &Socket, buffer: &mut BytesMut) -> io::Result<Received> {
+    let room = buffer.capacity() - buffer.len();
+    loop {
+        return match sys::recv_append(socket, buffer) {
+            Ok(0) => Ok(Received::End),
+            Ok(bytes) => Ok(Received::Data { bytes, more: bytes == room }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
     }
 }
 

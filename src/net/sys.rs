@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::thread::JoinHandle;
 
 use bytes::BytesMut;
+use openssl::ssl::SslStream;
 use polling::{Event, PollMode, Poller};
 use socket2::Socket;
 
@@ -21,6 +22,26 @@ pub(super) fn recv_append(socket: &Socket, buffer: &mut BytesMut) -> io::Result<
     let count = socket.recv(room)?;
     let length = buffer.len() + count;
     // SAFETY: `recv` filled `count` bytes of the spare capacity, which begins at `len`.
+    unsafe { buffer.set_len(length) };
+    Ok(count)
+}
+
+/// The next byte that a socket has, without taking it; `None`: the peer closed.
+pub(super) fn peek(socket: &Socket) -> io::Result<Option<u8>> {
+    let mut byte = [MaybeUninit::uninit()];
+    let count = socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)?;
+    // SAFETY: a count above 0 says that `recv` wrote the only byte.
+    Ok((count > 0).then(|| unsafe { byte[0].assume_init() }))
+}
+
+/// Reads once from a TLS connection to the end of `buffer`, as much as it has room for.
+pub(super) fn tls_read_append<S: io::Read + io::Write>(
+    tls: &mut SslStream<S>,
+    buffer: &mut BytesMut,
+) -> Result<usize, openssl::ssl::Error> {
+    let count = tls.ssl_read_uninit(buffer.spare_capacity_mut())?;
+    let length = buffer.len() + count;
+    // SAFETY: OpenSSL filled `count` bytes of the spare capacity, which begins at `len`.
     unsafe { buffer.set_len(length) };
     Ok(count)
 }

@@ -57,6 +57,7 @@ use transfer_policy::TransferPolicy;
 use crate::channel::ending::Ending;
 use crate::config::home::HomeKind;
 use crate::config::registry::Registry;
+use crate::config::tls::TlsVersion;
 use crate::guard::guard;
 use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::core::{Core, Timer, Watch};
@@ -65,7 +66,7 @@ use crate::net::io_thread::{ConnectionId, IoThread, Notice};
 use crate::net::policy::SharedPolicy;
 
 pub use interfaces::AddError;
-pub use start::InitError;
+pub use start::{ClientRefusal, InitError};
 
 /// A SPICE server.
 pub struct Server {
@@ -74,6 +75,7 @@ pub struct Server {
     policy: Arc<SharedPolicy>,
     /// Where every connection is to live, if that is forced.
     home: Cell<Option<HomeKind>>,
+    oldest_tls: Cell<TlsVersion>,
     registry: RefCell<Registry>,
     /// Until init.
     draft: RefCell<Option<Draft>>,

@@ -70,6 +70,7 @@ impl Server {
             }
             *self.registry.borrow_mut() = config.registry;
             agent = config.agent;
+            self.oldest_tls.set(config.oldest_tls);
             self.home.set(HomeKind::from_environment().or(config.home));
             for rule in rules {
                 if let Err(error) = self.register_channel(rule) {

@@ -68,7 +68,7 @@ impl Server {
         if linked.request.connection_id != 0 {
             // A migration target would take the client over; until migration is
             // served, a session that this server never made is refused.
-            send_result(&linked.stream, LinkError::BadConnectionId);
+            send_result(linked.stream, LinkError::BadConnectionId);
             return Err(format!("session {:#x} is unknown here", linked.request.connection_id));
         }
         if !self.settings.borrow().allow_multiple_clients {
@@ -98,11 +98,11 @@ impl Server {
         let known =
             self.clients.borrow().iter().any(|client| client.connection_id == connection_id);
         if !known {
-            send_result(&linked.stream, LinkError::BadConnectionId);
+            send_result(linked.stream, LinkError::BadConnectionId);
             return Err(format!("no client has session {connection_id:#x}"));
         }
         let Some(served) = self.channel_of(linked.request.channel) else {
-            send_result(&linked.stream, LinkError::ChannelNotAvailable);
+            send_result(linked.stream, LinkError::ChannelNotAvailable);
             return Err("the channel has just gone".to_owned());
         };
         let role = Role::Served(Rc::clone(&served));
@@ -152,7 +152,8 @@ impl Server {
             outbox.push_raw(&unsent);
         }
         outbox.push_raw(&LinkError::Ok.to_result());
-        let home = self.home.get().unwrap_or(HomeKind::of(outbox.compresses()));
+        let home =
+            self.home.get().unwrap_or(HomeKind::of(outbox.compresses() || stream.is_layered()));
         let parts = Parts {
             id,
             channel,
@@ -455,6 +456,6 @@ fn header_form(common_caps: &CapSet) -> HeaderForm {
 }
 
 /// Sends a link result to a client that gets no channel. Four bytes always fit.
-fn send_result(stream: &Stream, error: LinkError) {
+fn send_result(mut stream: Stream, error: LinkError) {
     let _ = stream.send(&[std::io::IoSlice::new(&error.to_result())]);
 }

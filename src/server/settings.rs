@@ -2,6 +2,7 @@
 
 use crate::config::limits;
 use crate::net::listener::Family;
+use crate::net::tls::TlsSettings;
 
 /// Image compression, as the C API numbers it.
 pub mod image_compression {
@@ -20,8 +21,8 @@ pub struct Settings {
     pub family: Family,
     /// A listening descriptor that the host brought.
     pub listen_fd: Option<i32>,
-    /// TLS was asked for, which is not served yet: init must fail.
-    pub tls_wanted: bool,
+    /// The port for TLS and what it takes.
+    pub tls: Option<(u16, TlsSettings)>,
     /// End the process when a client leaves.
     pub exit_on_disconnect: bool,
     /// More than one client at a time (`SPICE_DEBUG_ALLOW_MC`).
@@ -61,7 +62,7 @@ impl Settings {
             address: String::new(),
             family: Family::Any,
             listen_fd: None,
-            tls_wanted: false,
+            tls: None,
             exit_on_disconnect: false,
             allow_multiple_clients: false,
             name: None,

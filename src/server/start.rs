@@ -5,6 +5,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
+
+use socket2::Socket;
 
 use super::events::Events;
 use super::inputs::Input;
@@ -21,6 +24,7 @@ use crate::net::io_thread::{IoThread, Notice};
 use crate::net::listener::{Family, Listener};
 use crate::net::policy::{SharedPolicy, Snapshot};
 use crate::net::stream::Stream;
+use crate::net::tls::{self, Tls, TlsError};
 use crate::wire::link::{CapSet, common_cap};
 use crate::wire::main::capability;
 
@@ -30,9 +34,9 @@ pub enum InitError {
     /// A second init.
     #[error("the server is initialised already")]
     Again,
-    /// Encryption is not served yet, and silently listening without it would be worse.
-    #[error("TLS was asked for and is not available")]
-    Tls,
+    /// The host's certificate or key is no good.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
@@ -42,6 +46,23 @@ pub enum InitError {
     /// The host's main loop does not take our watch or timer.
     #[error("the host refused a watch or a timer")]
     Host,
+}
+
+/// Why a socket of the host's was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientRefusal {
+    /// No init yet.
+    #[error("the server is not initialised")]
+    TooEarly,
+    /// The host set no certificate before init.
+    #[error("TLS is not set up")]
+    NoTls,
+    /// A handshake cannot even begin.
+    #[error("the client is gone or does not begin with TLS")]
+    NoHandshake,
+    /// It is not a socket, or one that cannot be used.
+    #[error("the descriptor cannot be used: {0}")]
+    Unusable(io::Error),
 }
 
 impl Server {
@@ -72,6 +93,7 @@ impl Server {
             settings: RefCell::new(Settings::new()),
             policy: Arc::new(SharedPolicy::new(snapshot)),
             home: Cell::new(HomeKind::from_environment()),
+            oldest_tls: Cell::default(),
             registry: RefCell::default(),
             draft: RefCell::default(),
             core: OnceCell::new(),
@@ -105,12 +127,10 @@ impl Server {
         if self.core.get().is_some() {
             return Err(InitError::Again);
         }
-        if self.settings.borrow().tls_wanted {
-            return Err(InitError::Tls);
-        }
         self.configure_for_vm();
+        let tls = self.tls()?;
         let listeners = self.listeners()?;
-        let io = IoThread::start(Arc::clone(&self.policy)).map_err(InitError::IoThread)?;
+        let io = IoThread::start(Arc::clone(&self.policy), tls).map_err(InitError::IoThread)?;
         let server = Rc::downgrade(self);
         let wake = core
             .watch(io.wake_fd().as_raw_fd(), true, false, move |_, _| {
@@ -145,19 +165,37 @@ impl Server {
         Ok(())
     }
 
+    /// What TLS takes, if the host wants it.
+    fn tls(&self) -> Result<Option<Arc<Tls>>, InitError> {
+        let settings = self.settings.borrow().tls.clone();
+        let Some((_, mut settings)) = settings else {
+            return Ok(None);
+        };
+        settings.oldest = self.oldest_tls.get();
+        Ok(Some(Arc::new(Tls::load(settings, Instant::now())?)))
+    }
+
     fn listeners(&self) -> Result<Vec<Listener>, InitError> {
         let settings = self.settings.borrow();
         let mut listeners = Vec::new();
         if settings.family == Family::Unix {
             let listener = Listener::unix(&settings.address)
                 .map_err(|error| InitError::Listen(settings.address.clone(), error))?;
-            listeners.push(listener);
-        } else if let Some(port) = settings.port {
-            let listener =
+            // There is one path only. In upstream the socket for TLS takes it over.
+            let secured = settings.tls.is_some();
+            listeners.push(if secured { listener.with_tls() } else { listener });
+        } else {
+            let tcp = |port| {
                 Listener::tcp(&settings.address, port, settings.family).map_err(|error| {
                     InitError::Listen(format!("{}:{port}", settings.address), error)
-                })?;
-            listeners.push(listener);
+                })
+            };
+            if let Some(port) = settings.port {
+                listeners.push(tcp(port)?);
+            }
+            if let Some((port, _)) = settings.tls {
+                listeners.push(tcp(port)?.with_tls());
+            }
         }
         if let Some(fd) = settings.listen_fd {
             let listener = Listener::borrowed(fd)
@@ -169,13 +207,25 @@ impl Server {
 
     /// Begins a link on a socket that the host brought. On an error the socket is
     /// given back unclosed.
-    pub fn add_client(self: &Rc<Self>, stream: Stream, skip_auth: bool) -> Result<(), Stream> {
+    pub fn add_client(
+        self: &Rc<Self>,
+        socket: Socket,
+        options: LinkOptions,
+    ) -> Result<(), (Socket, ClientRefusal)> {
         let Some(io) = self.io.borrow().clone() else {
-            return Err(stream);
+            return Err((socket, ClientRefusal::TooEarly));
         };
+        if options.secured && !io.serves_tls() {
+            return Err((socket, ClientRefusal::NoTls));
+        }
+        if options.secured && !tls::may_begin(&socket) {
+            return Err((socket, ClientRefusal::NoHandshake));
+        }
+        let stream = Stream::new(socket)
+            .map_err(|(socket, error)| (socket, ClientRefusal::Unusable(error)))?;
         let id = io.new_id();
         self.tell_connected(id, &stream.addresses());
-        io.link(id, stream, LinkOptions { secured: false, skip_auth });
+        io.link(id, stream, options);
         Ok(())
     }
 

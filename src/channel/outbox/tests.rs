@@ -13,7 +13,7 @@ fn outbox() -> Outbox {
 /// Sends up to `max` bytes the way a socket does.
 fn send(outbox: &mut Outbox, max: usize) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); SLICES];
-    let used = outbox.slices(&mut slices);
+    let used = outbox.slices(&mut slices, false);
     let bytes: Vec<u8> = slices[..used].iter().flat_map(|s| s.iter().copied()).take(max).collect();
     outbox.consume(bytes.len());
     bytes
@@ -69,6 +69,35 @@ fn what_is_pushed_during_an_unused_loan_leaves_no_gap() {
     let bytes = send_all(&mut outbox);
     let serials: Vec<_> = messages(HeaderForm::Full, &bytes).map(|(head, _)| head[0]).collect();
     assert_eq!(serials, [1, 2, 3, 4]);
+}
+
+#[test]
+fn the_last_message_of_a_chunk_stands_apart() {
+    let parts = |outbox: &Outbox| {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = outbox.slices(&mut slices, true);
+        slices[..used].iter().map(|slice| slice.len()).collect::<Vec<_>>()
+    };
+    let mut outbox = outbox();
+    outbox.push(1, b"one");
+    assert_eq!(parts(&outbox), [9]);
+    outbox.push(1, b"two");
+    outbox.push(1, b"three");
+    assert_eq!(parts(&outbox), [18, 11]);
+    outbox.consume(8);
+    assert_eq!(parts(&outbox), [10, 11]);
+    outbox.consume(12);
+    assert_eq!(parts(&outbox), [9]);
+    let mut loan = outbox.lend(10).expect("nothing is lent");
+    loan.body()[..4].copy_from_slice(b"four");
+    outbox.settle(loan, 1, 4);
+    assert_eq!(parts(&outbox), [9, 10]);
+    let mut other = outbox.like();
+    outbox.drain_into(&mut other);
+    assert_eq!(parts(&other), [9, 10]);
+    other.consume(19);
+    other.push(1, b"five");
+    assert_eq!(parts(&other), [10]);
 }
 
 #[test]
@@ -148,7 +177,7 @@ fn what_is_shared_is_not_copied_and_not_compressed() {
         assert_eq!(wire.press(&mut raw), 0);
     }
     let mut slices = [IoSlice::new(&[]); SLICES];
-    let used = wire.slices(&mut slices);
+    let used = wire.slices(&mut slices, false);
     assert!(slices[..used].iter().any(|slice| slice.as_ptr() == shared.as_ptr()));
     let bytes = send_all(&mut wire);
     let expected =

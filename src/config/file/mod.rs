@@ -131,6 +131,7 @@ impl File {
         let defaults = layers.iter().fold(Policy::default(), |below, layer| layer.policy.on(below));
         let agent =
             layers.iter().fold(AgentPolicy::default(), |below, layer| layer.agent.on(below));
+        let oldest_tls = layers.iter().rev().find_map(|layer| layer.oldest_tls).unwrap_or_default();
         let mut registry = Registry::new(defaults);
         let mut problems = Vec::new();
         for stack in stacks(&layers) {
@@ -146,7 +147,7 @@ impl File {
             }
         }
         problems.sort_by_key(Problem::line);
-        (Config { home, registry, agent }, problems)
+        (Config { home, registry, agent, oldest_tls }, problems)
     }
 
     /// Whether any section gives a channel this name. The host may use it before it says

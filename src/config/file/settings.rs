@@ -12,11 +12,13 @@ use super::table::{Table, text, truth, whole};
 use crate::config::agent::AgentChange;
 use crate::config::home::HomeKind;
 use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
+use crate::config::tls::TlsVersion;
 
 /// The keys that [`Settings::read`] knows.
-pub(super) const SETTINGS: [&str; 6] =
-    ["io", "channels", "channel", "clipboard", "file-transfer", "audit"];
+pub(super) const SETTINGS: [&str; 7] =
+    ["io", "tls", "channels", "channel", "clipboard", "file-transfer", "audit"];
 const IO: [&str; 1] = ["home"];
+const TLS: [&str; 1] = ["min-version"];
 const TRANSFER: [&str; 2] = ["direction", "max-size"];
 const AUDIT: [&str; 1] = ["log"];
 const POLICY: [&str; 3] = ["compression", "busy", "idle-timeout"];
@@ -27,6 +29,7 @@ const RULE: [&str; 7] = ["port", "subtype", "type", "name", POLICY[0], POLICY[1]
 pub(super) struct Settings {
     pub(super) home: Option<Home>,
     pub(super) policy: PolicyChange,
+    pub(super) oldest_tls: Option<TlsVersion>,
     pub(super) agent: AgentChange,
     /// Each of them may stand in a registry, and beside the others.
     pub(super) rules: Vec<RuleAt>,
@@ -64,6 +67,13 @@ impl Settings {
             io.only(&IO, problems);
             let expected = "\"main\", \"thread\" or \"auto\"";
             settings.home = io.value("home", expected, problems, home).ok().flatten();
+        }
+        if let Some(tls) = table.table("tls", problems) {
+            tls.only(&TLS, problems);
+            let expected = "\"1.0\", \"1.1\", \"1.2\" or \"1.3\"";
+            let version = |value: &DeValue<'_>| TlsVersion::from_text(value.as_str()?);
+            settings.oldest_tls =
+                tls.value("min-version", expected, problems, version).ok().flatten();
         }
         if let Some(channels) = table.table("channels", problems) {
             channels.only(&POLICY, problems);

@@ -8,6 +8,7 @@ use super::*;
 use crate::config::agent::{AgentPolicy, Clipboard, Files};
 use crate::config::home::HomeKind;
 use crate::config::registry::{Busy, Service};
+use crate::config::tls::TlsVersion;
 
 fn parse(text: &str) -> File {
     File::parse(Path::new("f"), text)
@@ -142,6 +143,20 @@ log = 'yes'
     ];
     assert_eq!(problems(text), expected);
     assert_eq!(parse(text).config(None, None).0.agent, AgentPolicy::default());
+}
+
+#[test]
+fn a_version_of_tls_is_one_of_four() {
+    let oldest =
+        |value: &str| config(&format!("[tls]\nmin-version = \"{value}\"\n"), "any").oldest_tls;
+    assert_eq!(oldest("1.0"), TlsVersion::Tls10);
+    assert_eq!(oldest("1.1"), TlsVersion::Tls11);
+    assert_eq!(oldest("1.2"), TlsVersion::default());
+    assert_eq!(oldest("1.3"), TlsVersion::Tls13);
+    assert_eq!(
+        problems("[tls]\nmin-version = 1.2\n"),
+        [r#"2: tls.min-version: expected "1.0", "1.1", "1.2" or "1.3", found a float"#]
+    );
 }
 
 #[test]

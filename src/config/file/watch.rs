@@ -2,26 +2,16 @@
 //!
 //! Looking costs one `stat`; the file is read again only when that says something new.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::File;
+use crate::config::stamp::Stamp;
 
 /// A file and how it was when it was last read.
 #[derive(Debug)]
 pub struct Watch {
     path: PathBuf,
     seen: Option<Stamp>,
-}
-
-/// What changes with the content. Editors write a new file or a new time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64),
-    size: u64,
-    changed: (i64, i64),
 }
 
 impl Watch {
@@ -31,14 +21,14 @@ impl Watch {
     }
 
     fn of(path: PathBuf) -> Self {
-        let seen = stamp(&path).ok();
+        let seen = Stamp::of(&path).ok();
         Self { path, seen }
     }
 
     /// The file, if it is another one than when it was last looked at. One that is gone or
     /// cannot be read changes nothing: it may be in the middle of being replaced.
     pub fn changed(&mut self) -> Option<File> {
-        let stamp = stamp(&self.path).ok().filter(|stamp| self.seen != Some(*stamp))?;
+        let stamp = Stamp::of(&self.path).ok().filter(|stamp| self.seen != Some(*stamp))?;
         // Before it is read: what is written meanwhile is noticed the next time.
         self.seen = Some(stamp);
         match File::read(&self.path) {
@@ -57,17 +47,10 @@ impl Default for Watch {
     }
 }
 
-fn stamp(path: &std::path::Path) -> io::Result<Stamp> {
-    let data = fs::metadata(path)?;
-    Ok(Stamp {
-        file: (data.dev(), data.ino()),
-        size: data.size(),
-        changed: (data.ctime(), data.ctime_nsec()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn log_of(file: &File) -> bool {

@@ -61,13 +61,15 @@ class Bench:
         return self._vm
 
     def qemu(self, args, **options):
-        """Starts a machine; the SPICE port's number is in its `port`, the tests'
-        `-spice` options contain the word PORT in its place."""
+        """Starts a machine; the SPICE port's number is in its `port`, that of the TLS port
+        in its `tls_port`. The tests' `-spice` options have the words PORT and SECURE in
+        their places."""
         self._vms += 1
         logs = self.logs / f"vm{self._vms}"
         for attempt in range(3):
-            port = free_port()
-            words = [str(word).replace("PORT", str(port)) for word in args]
+            port, secure = free_port(), free_port()
+            words = [str(word).replace("PORT", str(port)).replace("SECURE", str(secure))
+                     for word in args]
             try:
                 vm = Qemu(self.library, logs, words, **options)
             except AssertionError as error:
@@ -75,7 +77,7 @@ class Bench:
                 if attempt < 2 and "in use" in str(error):
                     continue
                 raise
-            vm.port = port
+            vm.port, vm.tls_port = port, secure
             return vm
 
     def own_vm(self, args, **options):

@@ -18,11 +18,12 @@ class Closed(Exception):
     """The server closed the connection."""
 
 
-def connect(address, seconds=10):
+def connect(address, seconds=10, tls=None):
     """A TCP port number on the loopback interface, or a unix socket's path (with a
-    leading @: in the abstract namespace)."""
+    leading @: in the abstract namespace); `tls`: an ssl.SSLContext for the TCP port."""
     if isinstance(address, int):
-        return socket.create_connection(("127.0.0.1", address), seconds)
+        sock = socket.create_connection(("127.0.0.1", address), seconds)
+        return tls.wrap_socket(sock, server_hostname="127.0.0.1") if tls else sock
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(seconds)
     sock.connect("\0" + address[1:] if address.startswith("@") else str(address))
@@ -152,9 +153,10 @@ class Session:
 
     INIT, ATTACH_CHANNELS, CHANNELS_LIST = 103, 104, 104
 
-    def __init__(self, address):
+    def __init__(self, address, tls=None):
         self.address = address
-        self.main = connect(address)
+        self.tls = tls
+        self.main = connect(address, tls=tls)
         assert link(self.main, MAIN) == LINK_OK
         kind, body = read_message(self.main)
         assert kind == self.INIT, kind
@@ -166,7 +168,7 @@ class Session:
 
     def channel(self, kind, number=0, **options):
         """Another connection of the session; its link result was 0."""
-        sock = connect(self.address)
+        sock = connect(self.address, tls=self.tls)
         assert link(sock, kind, number, self.id, **options) == LINK_OK
         return sock
 

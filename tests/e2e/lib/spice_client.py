@@ -46,10 +46,11 @@ class SpiceClient:
     # ---- connecting
 
     def open(self, seconds=20, opened="main:0", **where):
-        """Connects (`port=`, `unix_path=`, `password=`; `connect=` names the types of
-        channels to connect besides main) and waits until channel `opened` is up."""
+        """Connects (`port=`, `tls_port=` with `ca_file=`, `unix_path=`, `password=`;
+        `connect=` names the types of channels to connect besides main) and waits until
+        channel `opened` is up."""
         mark = self.events.mark()
-        if "port" in where:
+        if "port" in where or "tls_port" in where:
             where.setdefault("host", "127.0.0.1")
         self.command("open", **where)
         if opened:

@@ -270,11 +270,14 @@ class Client(AgentCommands):
 
     # ---- commands
 
-    def do_open(self, number, connect=(), host=None, port=None, unix_path=None, password=None,
-                usb=False, shared_dir=None, smartcard=None):
+    def do_open(self, number, connect=(), host=None, port=None, tls_port=None, ca_file=None,
+                cert_subject=None, unix_path=None, password=None, usb=False, shared_dir=None,
+                smartcard=None):
         self.connect_types = set(connect)
         for name, value in (("host", host), ("unix-path", unix_path), ("password", password),
                             ("port", None if port is None else str(port)),
+                            ("tls-port", None if tls_port is None else str(tls_port)),
+                            ("ca-file", ca_file), ("cert-subject", cert_subject),
                             ("shared-dir", shared_dir)):
             if value is not None:
                 self.session.set_property(name, value)
