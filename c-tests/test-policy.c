@@ -58,7 +58,7 @@ static void client_may_not_paste(void)
     uint8_t body[8 + DATA_MAX], none[8];
     open_with(&b, "[clipboard]\ndirection = 'to-guest'\n");
     for (uint8_t selection = 0; selection < 3; selection++) {
-        clipboard(none, selection, 0, 0);
+        clipboard(none, selection, 1, 0);
         size_t n = clipboard(body, selection, 1, 0);
         client_says(&b.c, REQUEST, body, n);
         client_gets(&b.c, CLIPBOARD, none, 8);
@@ -87,7 +87,7 @@ static void guest_may_not_paste(void)
     struct agent_bench b;
     uint8_t body[8 + DATA_MAX], none[8];
     open_with(&b, "[clipboard]\ndirection = 'to-client'\n");
-    clipboard(none, 1, 0, 0);
+    clipboard(none, 1, 1, 0);
     size_t n = clipboard(body, 1, 1, 0);
     agent_says(&b, REQUEST, body, n);
     agent_gets(&b, CLIPBOARD, none, 8);
@@ -108,7 +108,7 @@ static void large_contents(void)
     struct agent_bench b;
     uint8_t body[8 + DATA_MAX], none[8];
     open_with(&b, "[clipboard]\nmax-size = 5000\n");
-    clipboard(none, 0, 0, 0);
+    clipboard(none, 0, 1, 0);
     for (size_t size = 4999; size < 5002; size++) {
         bool fits = size <= 5000;
         size_t n = clipboard(body, 0, 1, size);
@@ -118,6 +118,7 @@ static void large_contents(void)
     }
     size_t n = clipboard(body, 0, 2, 5001);
     client_says(&b.c, CLIPBOARD, body, n);
+    clipboard(none, 0, 2, 0);
     agent_gets(&b, CLIPBOARD, none, 8);
     agent_close(&b);
 }
@@ -126,9 +127,8 @@ static void large_contents(void)
 static void answers_come_between_messages(void)
 {
     struct agent_bench b;
-    uint8_t body[8], none[8];
+    uint8_t body[8];
     open_with(&b, "[clipboard]\ndirection = 'off'\n");
-    clipboard(none, 0, 0, 0);
     clipboard(body, 0, 1, 0);
     uint8_t *bytes = agent_message(REPLY, NULL, 100);
     /* the agent asks while the client is saying something */
@@ -139,7 +139,7 @@ static void answers_come_between_messages(void)
     agent_got_nothing_more(&b);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes + 50, 70));
     agent_gets_chunk(&b, PORT_CLIENT, bytes + 50, 70);
-    agent_gets(&b, CLIPBOARD, none, 8);
+    agent_gets(&b, CLIPBOARD, body, 8);
     /* the client asks while the agent is saying something */
     agent_say_chunk(&b, PORT_CLIENT, bytes, 50);
     client_gets_bytes(&b.c, bytes, 50);
@@ -147,13 +147,13 @@ static void answers_come_between_messages(void)
     agent_settle(&b.c);
     agent_say_chunk(&b, PORT_CLIENT, bytes + 50, 70);
     client_gets_bytes(&b.c, bytes + 50, 70);
-    client_gets(&b.c, CLIPBOARD, none, 8);
+    client_gets(&b.c, CLIPBOARD, body, 8);
     /* inside a message that does not go on there is room */
     uint8_t *grab = agent_message(GRAB, NULL, 100);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, grab, 50));
     agent_settle(&b.c);
     agent_says(&b, REQUEST, body, 8);
-    agent_gets(&b, CLIPBOARD, none, 8);
+    agent_gets(&b, CLIPBOARD, body, 8);
     free(grab);
     free(bytes);
     agent_close(&b);
@@ -162,7 +162,7 @@ static void answers_come_between_messages(void)
 static void answers_cost_tokens(void)
 {
     struct agent_bench b;
-    uint8_t body[4], none[4] = { 0 };
+    uint8_t body[4];
     configure("[clipboard]\ndirection = 'off'\n");
     agent_open(&b);
     agent_start(&b.c, 1);
@@ -170,11 +170,11 @@ static void answers_cost_tokens(void)
     for (int i = 0; i < 1000; i++) {
         client_says(&b.c, REQUEST, body, 4);
         if (!i)
-            client_gets(&b.c, CLIPBOARD, none, 4);
+            client_gets(&b.c, CLIPBOARD, body, 4);
         agent_settle(&b.c);
     }
     EXPECT(client_send(&b.c, C_MAIN_AGENT_TOKEN, "\1\0\0\0", 4));
-    client_gets(&b.c, CLIPBOARD, none, 4);
+    client_gets(&b.c, CLIPBOARD, body, 4);
     agent_settle(&b.c);
     agent_close(&b);
 }
@@ -183,9 +183,8 @@ static void answers_cost_tokens(void)
 static void agent_that_does_not_listen(void)
 {
     struct agent_bench b;
-    uint8_t body[8], none[8];
+    uint8_t body[8];
     open_with(&b, "[clipboard]\ndirection = 'off'\n");
-    clipboard(none, 0, 0, 0);
     clipboard(body, 0, 1, 0);
     chardev_accept(&b.agent, 0);
     for (int i = 0; i < 100000; i++)
@@ -194,7 +193,7 @@ static void agent_that_does_not_listen(void)
     chardev_accept(&b.agent, CHARDEV_UNLIMITED);
     agent_settle(&b.c);
     EXPECT(b.agent.in_len < 100000);
-    agent_gets(&b, CLIPBOARD, none, 8);
+    agent_gets(&b, CLIPBOARD, body, 8);
     agent_close(&b);
 }
 
@@ -305,19 +304,19 @@ static void audit(void)
     agent_gets(&b, FILE_DATA, body, n);
     EXPECT_EQ(tap_log_lines("audit"), 2);
     agent_says(&b, FILE_STATUS, body, file_status(body, 7, SUCCESS));
-    EXPECT_EQ(tap_log_lines("file to the guest, 300 bytes, passed"), 1);
+    EXPECT_EQ(tap_log_lines("file transfer to the guest, 300 bytes, passed"), 1);
     n = file_start(body, 8, 300);
     client_says(&b.c, FILE_START, body, n);
     agent_gets(&b, FILE_START, body, n);
     struct message m;
     uint8_t none[8];
-    clipboard(none, 1, 0, 0);
+    clipboard(none, 1, 2, 0);
     client_gets(&b.c, CLIPBOARD, none, 8);
     agent_expect(&b.c, S_MAIN_AGENT_DATA, &m);
     message_free(&m);
     client_close(&b.c);
     rig_main(&b.r, &b.c);
-    EXPECT_EQ(tap_log_lines("file to the guest, 0 bytes, not completed"), 1);
+    EXPECT_EQ(tap_log_lines("file transfer to the guest, 0 bytes, not completed"), 1);
     EXPECT_EQ(tap_log_lines("audit"), 4);
     EXPECT_EQ(tap_log_lines("secret"), 0);
     agent_close(&b);
@@ -347,9 +346,7 @@ static void changed_at_run_time(void)
     open_with(&b, "");
     for (size_t i = 0; i < TAP_COUNT(files); i++) {
         configure(files[i]);
-        int64_t end = tap_now() + tap_ms(HOST_DEADLINE_MS);
-        while (agent_is_asked(&b) != !*files[i])
-            EXPECT_MSG(tap_now() < end, "file %zu is not obeyed", i);
+        EXPECT_MSG(agent_is_asked(&b) == !*files[i], "file %zu is not obeyed", i);
     }
     agent_close(&b);
 }

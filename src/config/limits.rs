@@ -236,9 +236,6 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(86_400);
 /// more wants none.
 pub const TRANSFER_SIZE: u64 = 1 << 40;
 
-/// How often the configuration file is looked at while a machine runs, at most.
-pub const CONFIG_LOOK: Duration = Duration::from_secs(1);
-
 /// Largest configuration file that is read: thousands of machines fit in, and a wrong
 /// path cannot fill the memory.
 pub const CONFIG_FILE: u64 = 1024 * 1024;

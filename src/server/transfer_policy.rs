@@ -2,15 +2,13 @@
 //! now: an operator may change that while the machine runs.
 //!
 //! Runs under the host's serialisation. The file is looked at when something is about to
-//! pass, once a second at most; a machine in which nothing is copied costs nothing.
+//! pass; a machine in which nothing is copied costs nothing.
 
 use std::cell::{Cell, RefCell};
-use std::time::Instant;
 
 use super::Server;
 use crate::config::agent::AgentPolicy;
 use crate::config::file::Watch;
-use crate::config::limits;
 
 /// The policy and where it comes from.
 #[derive(Default)]
@@ -18,7 +16,6 @@ pub(super) struct TransferPolicy {
     policy: Cell<AgentPolicy>,
     /// From init on.
     file: RefCell<Option<Watch>>,
-    looked: Cell<Option<Instant>>,
 }
 
 impl Server {
@@ -29,21 +26,17 @@ impl Server {
     }
 
     /// What may pass now.
-    pub(super) fn transfer_policy(&self, now: Instant) -> AgentPolicy {
-        let TransferPolicy { policy, file, looked } = &self.transfer_policy;
-        let due = looked.get().is_none_or(|last| now - last >= limits::CONFIG_LOOK);
-        if due {
-            looked.set(Some(now));
-            let changed = file.borrow_mut().as_mut().and_then(Watch::changed);
-            if let Some(changed) = changed {
-                let settings = self.settings.borrow();
-                let (config, _) = changed.config(settings.name.as_deref(), settings.uuid.as_ref());
-                for problem in changed.problems() {
-                    crate::warning!("{problem}");
-                }
-                if policy.replace(config.agent) != config.agent {
-                    crate::info!("what may pass to and from the agent has changed");
-                }
+    pub(super) fn transfer_policy(&self) -> AgentPolicy {
+        let TransferPolicy { policy, file } = &self.transfer_policy;
+        let changed = file.borrow_mut().as_mut().and_then(Watch::changed);
+        if let Some(changed) = changed {
+            let settings = self.settings.borrow();
+            let (config, _) = changed.config(settings.name.as_deref(), settings.uuid.as_ref());
+            for problem in changed.problems() {
+                crate::warning!("{problem}");
+            }
+            if policy.replace(config.agent) != config.agent {
+                crate::info!("what may pass to and from the agent has changed");
             }
         }
         policy.get()

@@ -36,6 +36,20 @@ pub mod kind {
     pub const FILE_XFER_STATUS: u32 = 11;
     /// Client to agent: a part of a file.
     pub const FILE_XFER_DATA: u32 = 12;
+    /// Whether something is copied by messages of this type.
+    pub fn is_transfer(kind: u32) -> bool {
+        matches!(
+            kind,
+            CLIPBOARD
+                | CLIPBOARD_GRAB
+                | CLIPBOARD_REQUEST
+                | CLIPBOARD_RELEASE
+                | FILE_XFER_START
+                | FILE_XFER_STATUS
+                | FILE_XFER_DATA
+        )
+    }
+
     /// Server to agent: nobody is there any more.
     pub const CLIENT_DISCONNECTED: u32 = 13;
     /// Server to agent: which display is which device in the guest.

@@ -34,6 +34,8 @@ pub struct Talk {
 pub struct Lane {
     plan: Plan,
     head: Option<Head>,
+    /// What the operator said when it began.
+    policy: AgentPolicy,
     /// The first bytes of the message's body, as far as the plan needs them.
     start: Vec<u8>,
 }
@@ -116,19 +118,24 @@ impl Talk {
 
 impl Lane {
     /// Takes a piece that comes from this side, of a message that the filter passes or
-    /// refuses.
+    /// refuses. `look` is called for what the operator says, when a message begins of
+    /// which he may say something.
     pub fn handle(
         &mut self,
         from: Side,
         part: &Part<'_>,
-        policy: &AgentPolicy,
+        look: impl FnOnce() -> AgentPolicy,
         talk: &mut Talk,
     ) -> Decision {
         if let Some(head) = part.head {
             self.head = Some(head);
             self.start.clear();
-            let refused = part.verdict == Verdict::Refuse;
-            self.plan = plan(from, &head, refused, policy, talk);
+            self.plan = if kind::is_transfer(head.kind) {
+                self.policy = look();
+                plan(from, &head, part.verdict == Verdict::Refuse, &self.policy, talk)
+            } else {
+                Plan::Pass
+            };
         }
         let (Plan::Watch(need) | Plan::Hold(need) | Plan::Refuse(need)) = self.plan else {
             return match self.plan {
@@ -149,14 +156,14 @@ impl Lane {
         let Some(head) = self.head else {
             return Decision::default();
         };
-        let message = Begun { from, head, start: &self.start, audit: policy.audit };
+        let message = Begun { from, head, start: &self.start, audit: self.policy.audit };
         match self.plan {
             Plan::Refuse(_) => {
                 self.plan = Plan::Swallow;
                 message.refuse(talk)
             }
             Plan::Hold(_) => {
-                let refusal = message.check_file(policy, talk);
+                let refusal = message.check_file(&self.policy, talk);
                 self.plan = if refusal.is_some() { Plan::Swallow } else { Plan::Pass };
                 refusal.unwrap_or_else(|| Decision {
                     forward: self.let_go(part, held),

@@ -1,7 +1,6 @@
 //! What clients say to the agent on their main channels.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -161,11 +160,10 @@ impl Server {
                 Ok(Fate { monitors, ..Fate::default() })
             }
             Verdict::Pass | Verdict::Refuse => {
-                let policy = self.transfer_policy(Instant::now());
                 let mut talk = agent.kind().talk.borrow_mut();
                 talk.client.handle(&part, Change::default());
                 let Decision { forward, answers, record } =
-                    lane.handle(Side::Client, &part, &policy, &mut talk);
+                    lane.handle(Side::Client, &part, || self.transfer_policy(), &mut talk);
                 let forward = match forward {
                     Forward::AsItIs => Some(piece.slice(..part.length())),
                     Forward::Nothing => None,

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -153,11 +152,10 @@ impl VdAgent {
             *inside = false;
             return Ok(None);
         }
-        let policy = server.transfer_policy(Instant::now());
         let mut talk = self.talk.borrow_mut();
         let change = Change::by(switches);
         let announced = talk.agent.handle(&part, change);
-        let decision = lane.handle(Side::Guest, &part, &policy, &mut talk);
+        let decision = lane.handle(Side::Guest, &part, || server.transfer_policy(), &mut talk);
         *inside = lane.is_inside(&part);
         let message = match decision.forward {
             Forward::AsItIs => {

@@ -12,7 +12,6 @@ mod own;
 mod port;
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use super::Server;
 use super::char_device::InService;
@@ -116,7 +115,7 @@ impl Server {
 
     /// What was under way between clients and agent and comes to nothing.
     fn unfinished(&self, agent: &Agent) -> Vec<Record> {
-        let audit = self.transfer_policy(Instant::now()).audit;
+        let audit = self.transfer_policy().audit;
         agent.kind().talk.borrow_mut().end(audit)
     }
 
