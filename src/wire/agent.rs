@@ -86,7 +86,7 @@ pub mod file_status {
     pub const DISABLED: u32 = 7;
 }
 
-/// No data: the type in a CLIPBOARD that answers a request with nothing.
+/// The type of a content that has none.
 pub const CLIPBOARD_NONE: u32 = 0;
 
 /// Stands in front of each run of bytes between server and guest.
