@@ -7,7 +7,6 @@
 static const char *const reasons[DIFF_COUNT] = {
     [DIFF_MAIN_CAPS] = "the migration bits are offered when migration exists; "
                        "0.15.1 offers all four",
-    [DIFF_MM_TIME] = "ABI level 0.16 dropped the 400 ms that 0.15 subtracts",
     [DIFF_SERVED_CHANNELS] = "a channel that is not served is not announced",
     [DIFF_REMOVE_INPUT] = "newer QEMU removes keyboard and mouse and frees them; "
                           "0.15.1 refuses and keeps the pointers",

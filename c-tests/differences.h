@@ -15,8 +15,6 @@
 enum difference {
     /** Capability word of the main channel in the link reply. */
     DIFF_MAIN_CAPS,
-    /** Milliseconds that INIT.multi_media_time lies behind the clock. */
-    DIFF_MM_TIME,
     /** Channels other than char devices in CHANNELS_LIST. */
     DIFF_SERVED_CHANNELS,
     /** remove_interface of a keyboard or mouse. */

@@ -5,6 +5,12 @@
 
 use std::time::Duration;
 
+/// How far the clock that a client is given runs behind the one that stamps frames. A
+/// client drops a frame whose time is past on its clock: this is how long a frame may be
+/// on its way. Upstream's number up to 0.15; 0.16 has none, and spice-gtk 0.42 then drops
+/// what takes longer than INIT took.
+pub const MULTIMEDIA_DELAY_MS: u32 = 400;
+
 /// Longest time from accept to the ticket. Upstream waits for ever; ten seconds
 /// are far more than any client needs on any network a desktop is usable over.
 pub const LINK_DEADLINE: Duration = Duration::from_secs(10);

@@ -206,7 +206,7 @@ impl Server {
             current_mouse_mode: mouse_mode.current.into(),
             agent_connected: self.has_agent(),
             agent_tokens: limits::AGENT_WINDOW,
-            multi_media_time: clock::monotonic_ms(),
+            multi_media_time: clock::monotonic_ms().wrapping_sub(limits::MULTIMEDIA_DELAY_MS),
             ram_hint: displays.first().map_or(0, |newest| newest.ram_size()),
         };
         let (name, uuid) = (settings.name.clone(), settings.uuid);
