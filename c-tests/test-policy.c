@@ -304,7 +304,7 @@ static void audit(void)
     agent_gets(&b, FILE_DATA, body, n);
     EXPECT_EQ(tap_log_lines("audit"), 2);
     agent_says(&b, FILE_STATUS, body, file_status(body, 7, SUCCESS));
-    EXPECT_EQ(tap_log_lines("file transfer to the guest, 300 bytes, passed"), 1);
+    EXPECT_EQ(tap_log_lines("file to the guest, 300 bytes, passed"), 1);
     n = file_start(body, 8, 300);
     client_says(&b.c, FILE_START, body, n);
     agent_gets(&b, FILE_START, body, n);
@@ -316,7 +316,7 @@ static void audit(void)
     message_free(&m);
     client_close(&b.c);
     rig_main(&b.r, &b.c);
-    EXPECT_EQ(tap_log_lines("file transfer to the guest, 0 bytes, not completed"), 1);
+    EXPECT_EQ(tap_log_lines("file to the guest, 0 bytes, not completed"), 1);
     EXPECT_EQ(tap_log_lines("audit"), 4);
     EXPECT_EQ(tap_log_lines("secret"), 0);
     agent_close(&b);

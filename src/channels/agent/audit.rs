@@ -51,7 +51,7 @@ impl fmt::Display for Record {
             Side::Client => "to the client",
         };
         match self.what {
-            What::File => write!(f, "file transfer {to}, ")?,
+            What::File => write!(f, "file {to}, ")?,
             What::Clipboard { selection, kind } => {
                 write!(f, "clipboard {to}, ")?;
                 match selection {
@@ -101,7 +101,7 @@ mod tests {
         );
         assert_eq!(
             line(Side::Guest, What::File, Some(0), Outcome::Ended),
-            "file transfer to the guest, 0 bytes, not completed"
+            "file to the guest, 0 bytes, not completed"
         );
     }
 }

@@ -233,7 +233,7 @@ fn refused_files_are_answered_as_the_client_understands() {
         scene.send_data(9, 5, NO_FILES);
         assert_eq!(scene.heard(Side::Guest), []);
         assert_eq!(scene.answers(), [status(Side::Client, 9, result)]);
-        assert_eq!(scene.records(), ["file transfer to the guest, 77 bytes, refused"]);
+        assert_eq!(scene.records(), ["file to the guest, 77 bytes, refused"]);
     }
 }
 
@@ -258,7 +258,7 @@ fn a_file_that_becomes_too_large_is_cancelled_on_both_sides() {
     assert_eq!(scene.heard(Side::Guest), []);
     let cancelled = |side| status(side, 1, file_status::CANCELLED);
     assert_eq!(scene.answers(), [cancelled(Side::Client), cancelled(Side::Guest)]);
-    assert_eq!(scene.records(), ["file transfer to the guest, 6 bytes, not completed"]);
+    assert_eq!(scene.records(), ["file to the guest, 6 bytes, not completed"]);
     scene.send_data(1, 1, SMALL);
     assert_eq!((scene.heard(Side::Guest), scene.answers()), (vec![], vec![]));
 }
@@ -294,10 +294,7 @@ fn the_audit_tells_of_each_file_at_its_end() {
             scene.send_data(1, 100, AUDIT);
             assert_eq!(scene.records(), Vec::<String>::new());
             scene.say(from, kind::FILE_XFER_STATUS, &[1, 0, 0, 0, result, 0, 0, 0], AUDIT);
-            assert_eq!(
-                scene.records(),
-                [format!("file transfer to the guest, 300 bytes, {outcome}")]
-            );
+            assert_eq!(scene.records(), [format!("file to the guest, 300 bytes, {outcome}")]);
         }
     }
     let mut scene = Scene::new();
