@@ -3,6 +3,7 @@
 from lib import flat_jpeg
 from lib.bench import check
 from lib.devices import SERIAL_BUS, SPICE_TCP, port
+from lib.slow_path import SlowPath
 from lib.stream_device import (
     CAPABILITIES, CAPABILITIES_OF_HOST, DATA, NAME, START_MJPEG, STOP, Producer, cursor_move,
     cursor_set, format_message, message,
@@ -25,9 +26,9 @@ def producer_of(bench):
     return Producer(bench.vm.guest)
 
 
-def connect(bench):
+def connect(bench, number=None):
     client = bench.client()
-    client.open(port=bench.vm.port, connect=["display", "cursor"], opened="display:0")
+    client.open(port=number or bench.vm.port, connect=["display", "cursor"], opened="display:0")
     client.wait_channel("cursor:0", "opened")
     return client
 
@@ -93,6 +94,26 @@ def frames_at_once(bench):
         levels = [e["colours"][0][1] for e in client.seen("colours", mark)][:-1]
         assert levels == sorted(levels), f"frames out of order: {levels}"
     client.close()
+
+
+@check
+def frames_over_a_slow_network(bench):
+    """20 Mbit/s, where each frame takes about 50 ms: clients show it all the same, which
+    is what the server's delay of the client's clock is for."""
+    vm = bench.vm
+    with SlowPath(vm.port, 2_500_000) as path, producer_of(bench) as producer:
+        client = connect(bench, path.port)
+        producer.send(format_message(WIDTH, HEIGHT))
+        client.wait("surface")
+        greys = [(level, level, level) for level in range(20, 240, 11)]
+        producer.send_padded([flat_jpeg.plain(WIDTH, HEIGHT, grey) for grey in greys],
+                             128 << 10, 0.1)
+        producer.guest.wait_job(job="padded")
+        show(client, producer, [RED] * 4, 0)
+        # A machine that is busy may be slower still.
+        shown = [e["colours"] for e in client.seen("colours")][:-1]
+        assert len(shown) >= len(greys) // 2, f"only {len(shown)} of {len(greys)} were shown"
+        client.close()
 
 
 @check

@@ -39,6 +39,12 @@ def plain(width, height, colour):
     return quarters(width, height, [colour] * 4)
 
 
+def comment(size):
+    """The first four bytes of a comment of `size` bytes in all; it may stand behind a
+    picture's first two."""
+    return struct.pack(">BBH", 0xff, 0xfe, size - 2)
+
+
 def _segment(marker, body):
     return struct.pack(">BBH", 0xff, marker, len(body) + 2) + body
 

@@ -4,6 +4,7 @@ messages and keeps what it is told."""
 import base64
 import struct
 
+from . import flat_jpeg
 from .waiting import Timeout, wait_until
 
 NAME = "org.spice-space.stream.0"
@@ -101,6 +102,21 @@ class Producer:
                    cat /tmp/numbered.rest; }} >&6
                 echo $((n + 1)) >/tmp/numbered.next; mv /tmp/numbered.next /tmp/numbered.sent
             done""", "numbered")
+
+    def send_padded(self, pictures, size, pause):
+        """JPEGs as frames blown up by comments in them, `pause` seconds apart, from a job
+        named "padded"."""
+        comment = 32 << 10
+        count = size // comment
+        self.guest.sh(f"""{{ printf '{_escaped(flat_jpeg.comment(comment))}'
+            head -c {comment - 4} /dev/zero; }} >/tmp/comment; rm -f /tmp/padded.* /tmp/padding
+            for n in $(seq {count}); do cat /tmp/comment >>/tmp/padding; done""")
+        for number, picture in enumerate(pictures):
+            start = message(DATA, picture[:2], size=len(picture) + count * comment)
+            self.guest.sh(f"""{{ echo {_base64(start)} | base64 -d; cat /tmp/padding
+                echo {_base64(picture[2:])} | base64 -d; }} >/tmp/padded.{number + 1000}""")
+        self.guest.background(f"for f in /tmp/padded.*; do cat $f >/tmp/stream.in; "
+                              f"usleep {round(pause * 1e6)}; done", "padded")
 
     def send_again_and_again(self, data):
         """Until `stop_sending`."""
