@@ -259,7 +259,7 @@ def changed_certificates_are_for_new_connections(bench):
     wait_until(lambda: name_shown(vm, bench.pki) == "mended", 10, "the mended one", 0.3)
     # All the while the client of the first certificate is connected, and still works.
     echo(bench, random_file(bench.logs / "random", MIB), old)
-    connect(bench, cert_subject=bench.pki.subject).close()
+    connect(bench, cert_subject=bench.pki.subject).port_named(PORT)
 
 
 @check
@@ -304,4 +304,4 @@ def idle_clients_are_gone_at_the_deadline(bench):
     assert done.recv(1) == b"", "bytes instead of an end"  # ssl raises for a mere cut
     for sock in (silent, half, done):
         sock.close()
-    connect(bench).close()
+    connect(bench).port_named(PORT)
