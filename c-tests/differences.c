@@ -31,6 +31,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_POINTERS_REPLACED] = "0.15.1 queues each one for a client that does not read",
     [DIFF_STATES_REPLACED] = "0.15.1 queues each one for a guest that does not read",
     [DIFF_TLS_GOODBYE] = "0.15.1 closes the socket without a word",
+    [DIFF_CLOSE_CODE] = "RFC 6455 wants the client's code back; 0.15.1 sends none",
 };
 
 /* What must not run on the reference, because it ends the process there, or
@@ -96,6 +97,10 @@ static const struct {
     { "tls", "unfinished_handshakes_end", "keeps them for ever" },
     { "tls", "new_keys_without_end", "goes on for ever" },
     { "tls", "suites_of_tls_1_3", "takes no such list" },
+    { "websocket", "request_in_pieces", "wants all of it with one read" },
+    { "websocket", "longest_request", "takes 4095 bytes, which cookies can fill" },
+    { "websocket", "frames_behind_the_request", "takes them for a part of the request" },
+    { "websocket", "pings_and_never_reads", "keeps the latest and no more" },
     { "port", "port_without_name", "compares a null pointer" },
     { "port", "leaves_while_the_next_one_links", "refuses the next one, by the order of its watches" },
     { "stream", "removed_with_clients", "uses channels that are gone" },

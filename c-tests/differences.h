@@ -55,6 +55,8 @@ enum difference {
     DIFF_STATES_REPLACED,
     /** A card without READER_ADD goes when its client goes. */
     DIFF_CARD_STAYS,
+    /** Bytes of a close code in the answer to a WebSocket's close frame. */
+    DIFF_CLOSE_CODE,
     DIFF_COUNT
 };
 

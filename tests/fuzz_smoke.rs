@@ -88,6 +88,11 @@ fn stream_device() {
 }
 
 #[test]
+fn websocket() {
+    smoke("websocket");
+}
+
+#[test]
 fn each_body_has_its_target() {
     let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
     let files: BTreeSet<_> = std::fs::read_dir(targets)

@@ -21,6 +21,7 @@ pub(crate) mod outbox;
 pub(crate) mod smartcard;
 pub(crate) mod spicevmc_messages;
 pub(crate) mod stream_device;
+pub(crate) mod websocket;
 
 use input::{Input, repeated};
 
@@ -50,4 +51,5 @@ pub(crate) const ALL: &[Body] = &[
     smartcard::BODY,
     spicevmc_messages::BODY,
     stream_device::BODY,
+    websocket::BODY,
 ];

@@ -33,9 +33,19 @@ pub const TLS_RECORD: usize = 16 * 1024;
 /// with one system call, and a bound on what a full socket leaves wrapped.
 pub const LAYER_TURN: usize = 64 * 1024;
 
-/// Wrapped bytes for one client above which it is cut when it causes more answers (TLS
-/// key updates, alerts) without reading. Two turns fit in, which no answer is.
+/// Wrapped bytes for one client above which it is cut when it causes more answers (pongs,
+/// TLS key updates, alerts) without reading. Two turns fit in, which no answer is.
 pub const LAYER_UNSENT: usize = 256 * 1024;
+
+/// Longest request that may begin a WebSocket. Upstream stops at 4 KiB; cookies for the
+/// same host can make a browser's longer, and web servers allow about as much.
+pub const WEBSOCKET_REQUEST: usize = 8 * 1024;
+
+/// Bytes of a page's origin that are shown in the log: no host's name is longer.
+pub const ORIGIN: usize = 255;
+
+/// Origins in a list: each new WebSocket is compared with every one.
+pub const ORIGINS: usize = 256;
 
 /// Bytes of client data that may wait on their way from the I/O thread to the
 /// main thread for one connection, before its socket is no longer read.

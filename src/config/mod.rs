@@ -1,6 +1,6 @@
 //! Settings that do not come from the C API: limits, where connections live, which
 //! device becomes which channel, what may pass to and from the guest's
-//! agent, and how old TLS may be.
+//! agent, how old TLS may be, and for whom there is WebSocket.
 //!
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
@@ -13,11 +13,13 @@ mod print;
 pub mod registry;
 pub mod stamp;
 pub mod tls;
+pub mod websocket;
 
 use agent::AgentPolicy;
 use home::HomeKind;
 use registry::Registry;
 use tls::TlsVersion;
+use websocket::WebSocketPolicy;
 
 /// The settings of one virtual machine.
 #[derive(Clone, Debug, Default)]
@@ -30,4 +32,6 @@ pub struct Config {
     pub agent: AgentPolicy,
     /// The oldest version of TLS that is spoken.
     pub oldest_tls: TlsVersion,
+    /// Who may come in by WebSocket.
+    pub websocket: WebSocketPolicy,
 }

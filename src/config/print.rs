@@ -6,6 +6,7 @@ use super::Config;
 use super::agent::AgentPolicy;
 use super::home::HomeKind;
 use super::registry::{Busy, Policy, Selector};
+use super::websocket::{Origin, Origins, WebSocketPolicy};
 
 /// The text reads as these settings again.
 impl fmt::Display for Config {
@@ -17,6 +18,7 @@ impl fmt::Display for Config {
         };
         write!(f, "[io]\nhome = \"{home}\"\n")?;
         write!(f, "\n[tls]\nmin-version = \"{}\"\n", self.oldest_tls.text())?;
+        websocket(f, &self.websocket)?;
         write!(f, "\n[channels]\n")?;
         policy(f, self.registry.defaults())?;
         for (selector, service) in self.registry.rules() {
@@ -30,6 +32,18 @@ impl fmt::Display for Config {
         }
         agent(f, self.agent)
     }
+}
+
+fn websocket(f: &mut fmt::Formatter<'_>, policy: &WebSocketPolicy) -> fmt::Result {
+    let WebSocketPolicy { enabled, origins } = policy;
+    let list = match origins {
+        Origins::Any => Quoted(Origin::ANY).to_string(),
+        Origins::Only(origins) => {
+            let quoted = origins.iter().map(|origin| Quoted(&origin.to_string()).to_string());
+            quoted.collect::<Vec<_>>().join(", ")
+        }
+    };
+    write!(f, "\n[websocket]\nenabled = {enabled}\norigins = [{list}]\n")
 }
 
 fn agent(f: &mut fmt::Formatter<'_>, agent: AgentPolicy) -> fmt::Result {
@@ -100,6 +114,7 @@ mod tests {
         assert_eq!(a.home, b.home);
         assert_eq!(a.agent, b.agent);
         assert_eq!(a.oldest_tls, b.oldest_tls);
+        assert_eq!(a.websocket, b.websocket);
         assert_eq!(a.registry.defaults(), b.registry.defaults());
         let rules = |config: &Config| -> Vec<_> {
             config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
@@ -115,6 +130,10 @@ home = \"auto\"
 
 [tls]
 min-version = \"1.2\"
+
+[websocket]
+enabled = true
+origins = [\"*\"]
 
 [channels]
 compression = true
@@ -191,6 +210,16 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
         })
     }
 
+    fn websocket_policy() -> impl Strategy<Value = WebSocketPolicy> {
+        let origin =
+            prop::sample::select(vec!["https://a.example", "http://[::1]:8080", "x-y://b"])
+                .prop_map(|text| Origin::from_text(text).expect("good"));
+        let list = prop::collection::vec(origin, 0..3);
+        let origins =
+            prop_oneof![Just(Origins::Any), list.prop_map(|list| Origins::Only(list.into())),];
+        (any::<bool>(), origins).prop_map(|(enabled, origins)| WebSocketPolicy { enabled, origins })
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_reads_the_same(
@@ -201,13 +230,14 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             agent in agent_change(),
             oldest_tls in prop::sample::select(
                 vec![TlsVersion::Tls10, TlsVersion::Tls11, TlsVersion::Tls12, TlsVersion::Tls13]),
+            websocket in websocket_policy(),
         ) {
             let mut registry = Registry::new(defaults.on(Policy::default()));
             for rule in rules {
                 let _ = registry.add(rule);
             }
             let agent = agent.on(AgentPolicy::default());
-            let config = Config { home, registry, agent, oldest_tls };
+            let config = Config { home, registry, agent, oldest_tls, websocket };
             assert_same(&read(&config.to_string()), &config);
         }
     }

@@ -334,7 +334,7 @@ impl Thread {
         if self.listeners.contains_key(&key) {
             self.accept(key);
         } else if let Some(link) = self.links.get_mut(&key) {
-            let progress = link.handle_ready(&*self.policy.snapshot(), Instant::now());
+            let progress = link.handle_ready(&self.policy.snapshot(), Instant::now());
             self.after_link_step(key, progress);
         } else {
             self.with_connection(key, |connection| connection.handle_ready(readable, writable));

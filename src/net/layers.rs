@@ -12,7 +12,7 @@ use bytes::{Buf, BytesMut};
 use crate::config::limits;
 
 /// One way of wrapping bytes.
-pub(super) trait Layer: fmt::Debug + Send {
+pub trait Layer: fmt::Debug + Send {
     /// Unwraps all of `wire` that is complete, appending to `plain`. What has to be
     /// answered is appended to `answer`, also before an error.
     fn unwrap(
@@ -32,7 +32,7 @@ pub(super) trait Layer: fmt::Debug + Send {
 
 /// Whether a layer has seen its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub enum State {
     /// More may come.
     Open,
     /// The peer said that nothing more will come.
@@ -63,7 +63,12 @@ impl Layers {
 
     /// Puts a layer above the others.
     pub(super) fn push(&mut self, layer: Box<dyn Layer>) {
-        self.stack.push(Wrapped { layer, arrived: BytesMut::new() });
+        self.push_with(layer, BytesMut::new());
+    }
+
+    /// The same, when the others gave `arrived` already, which was meant for it.
+    pub(super) fn push_with(&mut self, layer: Box<dyn Layer>, arrived: BytesMut) {
+        self.stack.push(Wrapped { layer, arrived });
     }
 
     /// Where bytes from the socket are put; there is at least one layer.
@@ -82,7 +87,7 @@ impl Layers {
             let target = above.first_mut().map_or(&mut *plain, |above| &mut above.arrived);
             let result = own.layer.unwrap(&mut own.arrived, target, &mut answer);
             if !answer.is_empty() {
-                wrap_by(below, &answer, &mut self.unsent)?;
+                wrap_all(below, &answer, &mut self.unsent)?;
                 answer.clear();
                 if self.unsent.len() > limits::LAYER_UNSENT {
                     return Err(io::Error::other("the client does not read what it asks for"));
@@ -104,6 +109,11 @@ impl Layers {
     pub(super) fn wrap(&mut self, plain: &[u8]) -> io::Result<usize> {
         let turn = &plain[..plain.len().min(limits::LAYER_TURN)];
         wrap_by(&mut self.stack, turn, &mut self.unsent)
+    }
+
+    /// Wraps all of these bytes, which are few, whatever waits.
+    pub(super) fn say(&mut self, words: &[u8]) -> io::Result<()> {
+        wrap_all(&mut self.stack, words, &mut self.unsent)
     }
 
     /// Says goodbye, the uppermost layer first.
@@ -143,11 +153,16 @@ fn wrap_by(stack: &mut [Wrapped], plain: &[u8], wire: &mut BytesMut) -> io::Resu
     }
     let mut wrapped = BytesMut::new();
     let taken = top.layer.wrap(plain, &mut wrapped)?;
-    let passed = wrap_by(below, &wrapped, wire)?;
-    if passed < wrapped.len() {
+    wrap_all(below, &wrapped, wire)?;
+    Ok(taken)
+}
+
+/// The same for bytes that cannot wait.
+fn wrap_all(stack: &mut [Wrapped], plain: &[u8], wire: &mut BytesMut) -> io::Result<()> {
+    if wrap_by(stack, plain, wire)? < plain.len() {
         return Err(io::Error::other("a lower layer is not ready"));
     }
-    Ok(taken)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -255,6 +270,20 @@ mod tests {
         }
         assert!(asked > 1000);
         assert!((limits::LAYER_UNSENT - 8..=limits::LAYER_UNSENT).contains(&held));
+    }
+
+    #[test]
+    fn a_layer_above_gets_what_came_early() {
+        let mut layers = Layers::default();
+        layers.push(Box::new(Frames(b'x')));
+        layers.say(b"first").expect("said");
+        layers.push_with(Box::new(Frames(b'y')), b"5ear"[..].into());
+        let mut plain = BytesMut::new();
+        layers.unwrap(&mut plain).expect("nothing is complete");
+        assert!(plain.is_empty());
+        assert_eq!(arrive(&mut layers, b"3lyyx").1, b"early");
+        assert_eq!(layers.wrap(b"abc").expect("wrapped"), 3);
+        assert_eq!(layers.unsent(), b"5firstx53abcyx");
     }
 
     #[test]

@@ -2,16 +2,16 @@
 //!
 //! `io_thread` owns the listeners, every link under way and the connections whose
 //! home it is; `endpoint` is what both homes do with an established socket;
-//! `crossing` carries messages between the two threads; `layers` and `tls` wrap and unwrap
-//! bytes between a socket and its channel. Nothing here knows what
-//! a channel says, and nothing here calls the host.
+//! `crossing` carries messages between the two threads; `layers`, `tls` and
+//! `websocket` wrap and unwrap bytes between a socket and its channel. Nothing here knows
+//! what a channel says, and nothing here calls the host.
 
 pub mod crossing;
 pub mod endpoint;
 mod io_connection;
 pub mod io_thread;
 pub mod keys;
-mod layers;
+pub mod layers;
 pub mod listener;
 mod pending_link;
 pub mod policy;
@@ -19,3 +19,4 @@ pub mod reactor;
 pub mod stream;
 pub mod sys;
 pub mod tls;
+pub mod websocket;

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::policy::Snapshot;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Received, Stream};
 use super::tls::Tls;
+use super::websocket::{Opened, Opening};
 use crate::config::limits;
 use crate::link::ticket::TicketKey;
 use crate::link::{Action, Link, LinkOptions, Policy, Request};
@@ -20,6 +22,8 @@ pub(super) struct PendingLink {
     // Declared before the stream: the watch must end before the socket closes.
     registration: IoRegistration,
     stream: Stream,
+    /// Until it is known whether this is a WebSocket.
+    opening: Option<Opening>,
     machine: Link,
     options: LinkOptions,
     /// Bytes that the socket has not taken yet.
@@ -74,6 +78,7 @@ impl PendingLink {
             registration: reactor.register(stream.as_raw_fd(), key, Interest::READ)?,
             peer: stream.addresses().peer_text,
             stream,
+            opening: Some(Opening::default()),
             machine: Link::new(options),
             options,
             unsent: Vec::new(),
@@ -96,22 +101,52 @@ impl PendingLink {
     }
 
     /// The socket is ready.
-    pub(super) fn handle_ready(&mut self, policy: &dyn Policy, now: Instant) -> Progress {
-        if let Err(error) = self.flush() {
-            return Progress::Close(error.to_string());
-        }
-        let mut input = BytesMut::with_capacity(limits::READ_CHUNK);
-        if self.machine.wants_input() {
-            match self.stream.recv(&mut input) {
-                Ok(Received::Data { .. } | Received::Nothing) => {}
-                Ok(Received::End) => {
-                    return Progress::Close("the client closed the connection".to_owned());
-                }
-                Err(error) => return Progress::Close(error.to_string()),
+    pub(super) fn handle_ready(&mut self, policy: &Snapshot, now: Instant) -> Progress {
+        let input = self.flush().map_err(|error| error.to_string()).and_then(|()| self.read());
+        let input = input.and_then(|input| self.open(input, policy));
+        match input {
+            Ok(input) => {
+                self.machine.handle_bytes(&input, policy, now);
+                self.advance()
+            }
+            Err(reason) => {
+                // Why, if there is anything to be said.
+                let _ = self.flush();
+                Progress::Close(reason)
             }
         }
-        self.machine.handle_bytes(&input, policy, now);
-        self.advance()
+    }
+
+    /// What the socket has, if it is wanted.
+    fn read(&mut self) -> Result<BytesMut, String> {
+        let mut input = BytesMut::with_capacity(limits::READ_CHUNK);
+        if self.machine.wants_input() {
+            went_on(self.stream.recv(&mut input))?;
+        }
+        Ok(input)
+    }
+
+    /// The link's bytes out of the connection's first ones: all of them, or those inside a
+    /// WebSocket.
+    fn open(&mut self, mut input: BytesMut, policy: &Snapshot) -> Result<BytesMut, String> {
+        let Some(opening) = &mut self.opening else {
+            return Ok(input);
+        };
+        let opened = opening.handle_bytes(&input, &policy.websocket);
+        input.clear();
+        match opened {
+            Opened::Unknown => return Ok(input),
+            Opened::Link(bytes) => input = bytes,
+            Opened::WebSocket { answer, rest } => {
+                went_on(self.stream.begin_websocket(&answer, rest, &mut input))?;
+            }
+            Opened::Refused { answer, reason } => {
+                self.unsent.extend_from_slice(answer);
+                return Err(reason);
+            }
+        }
+        self.opening = None;
+        Ok(input)
     }
 
     /// A key is there.
@@ -166,5 +201,14 @@ impl PendingLink {
         let Self { registration, stream, unsent, options, peer, .. } = self;
         drop(registration);
         Linked { stream, request, unsent, secured: options.secured, peer }
+    }
+}
+
+/// Whether the connection lasts.
+fn went_on(received: io::Result<Received>) -> Result<(), String> {
+    match received {
+        Ok(Received::Data { .. } | Received::Nothing) => Ok(()),
+        Ok(Received::End) => Err("the client closed the connection".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::config::websocket::WebSocketPolicy;
 use crate::link::ticket::{TicketRefusal, Ticketing};
 use crate::link::{self, ChannelSecurity, Offer};
 use crate::wire::ChannelKey;
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub security: Vec<(u8, ChannelSecurity)>,
     /// Transport rule for all other types.
     pub default_security: ChannelSecurity,
+    /// Who may come in by WebSocket.
+    pub websocket: WebSocketPolicy,
 }
 
 /// Shared between the threads.

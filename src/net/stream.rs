@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, TcpKeepalive};
 use super::layers::{Layers, State};
 use super::sys;
 use super::tls::TlsLayer;
+use super::websocket::WebSocket;
 use crate::config::limits;
 
 /// Idle time before the kernel probes a silent TCP peer: upstream's ten minutes.
@@ -82,6 +83,20 @@ impl Stream {
         Ok(())
     }
 
+    /// Sends `answer` and goes on as a WebSocket. `arrived` is what has been read of it;
+    /// what it carries is appended to `buffer`.
+    pub fn begin_websocket(
+        &mut self,
+        answer: &[u8],
+        arrived: BytesMut,
+        buffer: &mut BytesMut,
+    ) -> io::Result<Received> {
+        let received = Received::Data { bytes: arrived.len(), more: false };
+        self.layers.say(answer)?;
+        self.layers.push_with(Box::<WebSocket>::default(), arrived);
+        self.unwrap(received, buffer)
+    }
+
     /// Whether bytes are wrapped on their way, which is work.
     pub fn is_layered(&self) -> bool {
         !self.layers.is_empty()
@@ -131,16 +146,22 @@ impl Stream {
         arrived.reserve(limits::READ_CHUNK);
         let received = receive(&self.socket, arrived)?;
         if matches!(received, Received::Data { .. }) {
-            let state = self.layers.unwrap(buffer);
-            // An answer, or why the connection ends; if it does not fit now, it leaves
-            // with the next flush.
-            let flushed = self.flush();
-            if state? == State::Ended {
-                return Ok(Received::End);
-            }
-            flushed?;
+            self.unwrap(received, buffer)
+        } else {
+            Ok(received)
         }
-        Ok(received)
+    }
+
+    /// Unwraps what was received.
+    fn unwrap(&mut self, received: Received, buffer: &mut BytesMut) -> io::Result<Received> {
+        let state = self.layers.unwrap(buffer);
+        // An answer, or why the connection ends; if it does not fit now, it leaves with the
+        // next flush.
+        let flushed = self.flush();
+        if state? == State::Ended {
+            return Ok(Received::End);
+        }
+        flushed.map(|()| received)
     }
 
     /// Writes what the socket takes now, or what can be wrapped for it; 0 if nothing.

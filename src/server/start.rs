@@ -17,6 +17,7 @@ use super::settings::Settings;
 use super::transfer_policy::TransferPolicy;
 use super::{Deadlines, Server, qxl};
 use crate::config::home::HomeKind;
+use crate::config::websocket::WebSocketPolicy;
 use crate::host::core::Core;
 use crate::link::ticket::Ticketing;
 use crate::link::{ChannelSecurity, LinkOptions, Offer};
@@ -88,6 +89,7 @@ impl Server {
             channels: Vec::new(),
             security: Vec::new(),
             default_security: ChannelSecurity::all(),
+            websocket: WebSocketPolicy::default(),
         };
         Self {
             settings: RefCell::new(Settings::new()),

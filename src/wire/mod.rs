@@ -18,6 +18,7 @@ pub mod marshaller;
 pub mod smartcard;
 pub mod spicevmc;
 pub mod stream_device;
+pub mod websocket;
 
 use std::fmt;
 

@@ -30,6 +30,7 @@ use self::table::Table;
 use self::vm::Vm;
 use super::agent::AgentPolicy;
 use super::registry::{Policy, Registry, Selector};
+use super::websocket::WebSocketPolicy;
 use super::{Config, limits};
 
 pub use self::problem::Problem;
@@ -132,6 +133,9 @@ impl File {
         let agent =
             layers.iter().fold(AgentPolicy::default(), |below, layer| layer.agent.on(below));
         let oldest_tls = layers.iter().rev().find_map(|layer| layer.oldest_tls).unwrap_or_default();
+        let websocket = layers
+            .iter()
+            .fold(WebSocketPolicy::default(), |below, layer| layer.websocket.on(below));
         let mut registry = Registry::new(defaults);
         let mut problems = Vec::new();
         for stack in stacks(&layers) {
@@ -147,7 +151,7 @@ impl File {
             }
         }
         problems.sort_by_key(Problem::line);
-        (Config { home, registry, agent, oldest_tls }, problems)
+        (Config { home, registry, agent, oldest_tls, websocket }, problems)
     }
 
     /// Whether any section gives a channel this name. The host may use it before it says

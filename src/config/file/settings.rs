@@ -13,12 +13,14 @@ use crate::config::agent::AgentChange;
 use crate::config::home::HomeKind;
 use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
 use crate::config::tls::TlsVersion;
+use crate::config::websocket::{Origin, Origins, WebSocketChange};
 
 /// The keys that [`Settings::read`] knows.
-pub(super) const SETTINGS: [&str; 7] =
-    ["io", "tls", "channels", "channel", "clipboard", "file-transfer", "audit"];
+pub(super) const SETTINGS: [&str; 8] =
+    ["io", "tls", "websocket", "channels", "channel", "clipboard", "file-transfer", "audit"];
 const IO: [&str; 1] = ["home"];
 const TLS: [&str; 1] = ["min-version"];
+const WEBSOCKET: [&str; 2] = ["enabled", "origins"];
 const TRANSFER: [&str; 2] = ["direction", "max-size"];
 const AUDIT: [&str; 1] = ["log"];
 const POLICY: [&str; 3] = ["compression", "busy", "idle-timeout"];
@@ -30,6 +32,7 @@ pub(super) struct Settings {
     pub(super) home: Option<Home>,
     pub(super) policy: PolicyChange,
     pub(super) oldest_tls: Option<TlsVersion>,
+    pub(super) websocket: WebSocketChange,
     pub(super) agent: AgentChange,
     /// Each of them may stand in a registry, and beside the others.
     pub(super) rules: Vec<RuleAt>,
@@ -74,6 +77,18 @@ impl Settings {
             let version = |value: &DeValue<'_>| TlsVersion::from_text(value.as_str()?);
             settings.oldest_tls =
                 tls.value("min-version", expected, problems, version).ok().flatten();
+        }
+        if let Some(websocket) = table.table("websocket", problems) {
+            websocket.only(&WEBSOCKET, problems);
+            let enabled = websocket.value("enabled", "true or false", problems, truth);
+            let expected = "origins as browsers write them, such as [\"https://example.org\"], \
+                or [\"*\"]";
+            let origins = websocket.value("origins", expected, problems, origins);
+            settings.websocket = WebSocketChange {
+                enabled: enabled.ok().flatten(),
+                // A slip must not open the door to everybody.
+                origins: origins.unwrap_or(Some(Origins::Only(Arc::default()))),
+            };
         }
         if let Some(channels) = table.table("channels", problems) {
             channels.only(&POLICY, problems);
@@ -232,6 +247,16 @@ fn home(value: &DeValue<'_>) -> Option<Home> {
         "auto" => Some(Home::Auto),
         _ => None,
     }
+}
+
+fn origins(value: &DeValue<'_>) -> Option<Origins> {
+    let texts: Vec<_> =
+        value.as_array()?.iter().map(|item| item.get_ref().as_str()).collect::<Option<_>>()?;
+    if texts == [Origin::ANY] {
+        return Some(Origins::Any);
+    }
+    let origins: Vec<_> = texts.into_iter().map(Origin::from_text).collect::<Option<_>>()?;
+    (origins.len() <= limits::ORIGINS).then(|| Origins::Only(origins.into()))
 }
 
 fn busy(value: &DeValue<'_>) -> Option<Busy> {

@@ -9,6 +9,7 @@ use crate::config::agent::{AgentPolicy, Clipboard, Files};
 use crate::config::home::HomeKind;
 use crate::config::registry::{Busy, Service};
 use crate::config::tls::TlsVersion;
+use crate::config::websocket::{Origin, Origins, WebSocketPolicy};
 
 fn parse(text: &str) -> File {
     File::parse(Path::new("f"), text)
@@ -157,6 +158,56 @@ fn a_version_of_tls_is_one_of_four() {
         problems("[tls]\nmin-version = 1.2\n"),
         [r#"2: tls.min-version: expected "1.0", "1.1", "1.2" or "1.3", found a float"#]
     );
+}
+
+#[test]
+fn websockets_are_for_all_or_for_a_list_of_pages() {
+    let text = "\
+[websocket]
+origins = ['https://Example.org:443', 'http://[::1]:8080']
+[[vm]]
+name = 'none'
+[vm.websocket]
+enabled = false
+[[vm]]
+name = 'open'
+[vm.websocket]
+origins = ['*']
+[[vm]]
+name = 'programs'
+[vm.websocket]
+origins = []
+";
+    let policy = |name: &str| config(text, name).websocket;
+    let list = |origins: &[&str]| {
+        let list = origins.iter().map(|origin| Origin::from_text(origin).expect("good"));
+        Origins::Only(list.collect())
+    };
+    let some = list(&["https://example.org", "http://[::1]:8080"]);
+    assert_eq!(policy("any"), WebSocketPolicy { enabled: true, origins: some.clone() });
+    assert_eq!(policy("none"), WebSocketPolicy { enabled: false, origins: some });
+    assert_eq!(policy("open"), WebSocketPolicy::default());
+    assert_eq!(policy("programs"), WebSocketPolicy { enabled: true, origins: list(&[]) });
+    assert_eq!(config("", "any").websocket, WebSocketPolicy::default());
+}
+
+#[test]
+fn a_list_of_pages_with_a_slip_admits_none() {
+    let expected = "websocket.origins: expected origins as browsers write them, such as \
+        [\"https://example.org\"], or [\"*\"], found";
+    for (value, found) in [
+        ("'https://example.org'", "\"https://example.org\""),
+        ("['https://example.org/']", "an array"),
+        ("['*', 'https://example.org']", "an array"),
+        ("['https://*.example.org']", "an array"),
+        ("['https://example.org', 1]", "an array"),
+    ] {
+        let text = format!("[websocket]\norigins = {value}\nenabled = 0\n");
+        let enabled = "3: websocket.enabled: expected true or false, found 0".to_owned();
+        assert_eq!(problems(&text), [format!("2: {expected} {found}"), enabled]);
+        let nobody = WebSocketPolicy { enabled: true, origins: Origins::Only([].into()) };
+        assert_eq!(parse(&text).config(None, None).0.websocket, nobody);
+    }
 }
 
 #[test]
