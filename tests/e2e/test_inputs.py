@@ -472,7 +472,8 @@ def tablet_places_the_pointer(bench):
         for axis in (ABS_X, ABS_Y):
             way = [value for _kind, code, value in line if code == axis]
             assert way == sorted(way), f"positions out of order: {way}"
-    wait_mode(bench, client, MOUSE_SERVER, client.events.mark() - 1)
+        mark = client.events.mark()
+    wait_mode(bench, client, MOUSE_SERVER, mark)
     client.close()
 
 
