@@ -58,7 +58,7 @@ static void client_may_not_paste(void)
     uint8_t body[8 + DATA_MAX], none[8];
     open_with(&b, "[clipboard]\ndirection = 'to-guest'\n");
     for (uint8_t selection = 0; selection < 3; selection++) {
-        clipboard(none, selection, 1, 0);
+        clipboard(none, selection, 0, 0);
         size_t n = clipboard(body, selection, 1, 0);
         client_says(&b.c, REQUEST, body, n);
         client_gets(&b.c, CLIPBOARD, none, 8);
@@ -108,7 +108,7 @@ static void large_contents(void)
     struct agent_bench b;
     uint8_t body[8 + DATA_MAX], none[8];
     open_with(&b, "[clipboard]\nmax-size = 5000\n");
-    clipboard(none, 0, 1, 0);
+    clipboard(none, 0, 0, 0);
     for (size_t size = 4999; size < 5002; size++) {
         bool fits = size <= 5000;
         size_t n = clipboard(body, 0, 1, size);
@@ -127,9 +127,10 @@ static void large_contents(void)
 static void answers_come_between_messages(void)
 {
     struct agent_bench b;
-    uint8_t body[8];
+    uint8_t body[8], none[8];
     open_with(&b, "[clipboard]\ndirection = 'off'\n");
     clipboard(body, 0, 1, 0);
+    clipboard(none, 0, 0, 0);
     uint8_t *bytes = agent_message(REPLY, NULL, 100);
     /* the agent asks while the client is saying something */
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, bytes, 50));
@@ -147,7 +148,7 @@ static void answers_come_between_messages(void)
     agent_settle(&b.c);
     agent_say_chunk(&b, PORT_CLIENT, bytes + 50, 70);
     client_gets_bytes(&b.c, bytes + 50, 70);
-    client_gets(&b.c, CLIPBOARD, body, 8);
+    client_gets(&b.c, CLIPBOARD, none, 8);
     /* inside a message that does not go on there is room */
     uint8_t *grab = agent_message(GRAB, NULL, 100);
     EXPECT(client_send(&b.c, C_MAIN_AGENT_DATA, grab, 50));
@@ -162,19 +163,20 @@ static void answers_come_between_messages(void)
 static void answers_cost_tokens(void)
 {
     struct agent_bench b;
-    uint8_t body[4];
+    uint8_t body[4], none[4];
     configure("[clipboard]\ndirection = 'off'\n");
     agent_open(&b);
     agent_start(&b.c, 1);
     put32(body, 1);
+    put32(none, 0);
     for (int i = 0; i < 1000; i++) {
         client_says(&b.c, REQUEST, body, 4);
         if (!i)
-            client_gets(&b.c, CLIPBOARD, body, 4);
+            client_gets(&b.c, CLIPBOARD, none, 4);
         agent_settle(&b.c);
     }
     EXPECT(client_send(&b.c, C_MAIN_AGENT_TOKEN, "\1\0\0\0", 4));
-    client_gets(&b.c, CLIPBOARD, body, 4);
+    client_gets(&b.c, CLIPBOARD, none, 4);
     agent_settle(&b.c);
     agent_close(&b);
 }
@@ -310,7 +312,7 @@ static void audit(void)
     agent_gets(&b, FILE_START, body, n);
     struct message m;
     uint8_t none[8];
-    clipboard(none, 1, 2, 0);
+    clipboard(none, 1, 0, 0);
     client_gets(&b.c, CLIPBOARD, none, 8);
     agent_expect(&b.c, S_MAIN_AGENT_DATA, &m);
     message_free(&m);

@@ -64,6 +64,8 @@ struct Clock {
     /// Tell the host that the guest's program is not listened to. Not from inside a read:
     /// QEMU's device would come back to a port that is still being read.
     disown_at: Cell<Option<Instant>>,
+    /// The host was told; once a fault is enough.
+    disowned: Cell<bool>,
     /// Look whether a client still holds the device up.
     look_at: Cell<Option<Instant>>,
 }
@@ -106,6 +108,7 @@ impl StreamDevice {
             id: clock_id,
             device: Weak::clone(&this),
             disown_at: Cell::new(None),
+            disowned: Cell::new(false),
             look_at: Cell::new(None),
         };
         Self {
@@ -214,6 +217,7 @@ impl StreamDevice {
     /// The guest's program begins anew, or has ended.
     fn begin_anew(&self, device: &Device, opened: bool) {
         self.opened.set(opened);
+        self.clock.disowned.set(false);
         self.intake.borrow_mut().reset();
         self.restate.set(false);
         device.reset();
@@ -356,7 +360,7 @@ impl Kind for StreamDevice {
 
 impl Clock {
     fn disown(&self, device: &StreamDevice) {
-        if device.opened.get() && self.disown_at.get().is_none() {
+        if device.opened.get() && !self.disowned.replace(true) {
             self.disown_at.set(Some(Instant::now()));
             self.arm(device);
         }
