@@ -248,6 +248,8 @@ static void half_a_message_is_forgotten(void)
     queue_message(&b.d, T_DATA, NULL, 0);
     b.d.out[b.d.out_len - 4] = 100; /* of which 10 come */
     chardev_say(&b.d, "0123456789", 10);
+    /* not before the client has got what came before */
+    EXPECT(all_read(&b.d));
     event(&b, CLOSED);
     expect_word(&v.display, D_STREAM_DESTROY, 0);
     expect_word(&v.display, D_SURFACE_DESTROY, 0);
