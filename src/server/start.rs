@@ -79,6 +79,7 @@ impl Server {
     fn without_configuration() -> Self {
         let snapshot = Snapshot {
             ticketing: Ticketing::default(),
+            sasl: false,
             main: Offer {
                 common_caps: common_caps(),
                 channel_caps: CapSet::from_iter([
@@ -293,9 +294,9 @@ impl Default for Server {
     }
 }
 
-/// What every channel offers.
+/// What every channel offers, besides the way to authenticate.
 pub(super) fn common_caps() -> CapSet {
-    CapSet::from_iter([common_cap::AUTH_SELECTION, common_cap::AUTH_SPICE, common_cap::MINI_HEADER])
+    CapSet::from_iter([common_cap::AUTH_SELECTION, common_cap::MINI_HEADER])
 }
 
 fn multiple_clients_allowed() -> bool {
