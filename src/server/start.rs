@@ -24,6 +24,7 @@ use crate::link::{ChannelSecurity, LinkOptions, Offer};
 use crate::net::io_thread::{IoThread, Notice};
 use crate::net::listener::{Family, Listener};
 use crate::net::policy::{SharedPolicy, Snapshot};
+use crate::net::sasl::SaslError;
 use crate::net::stream::Stream;
 use crate::net::tls::{self, Tls, TlsError};
 use crate::wire::link::{CapSet, common_cap};
@@ -38,6 +39,9 @@ pub enum InitError {
     /// The host's certificate or key is no good.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
+    /// The system's SASL library does not work.
+    #[error("{0}")]
+    Sasl(#[from] SaslError),
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
@@ -132,6 +136,9 @@ impl Server {
         }
         self.configure_for_vm();
         let tls = self.tls()?;
+        if self.policy.snapshot().sasl {
+            self.begin_sasl()?;
+        }
         let listeners = self.listeners()?;
         let io = IoThread::start(Arc::clone(&self.policy), tls).map_err(InitError::IoThread)?;
         let server = Rc::downgrade(self);
