@@ -25,6 +25,8 @@ enum difference {
     DIFF_LOG_LINE,
     /** Mechanism SASL is taken although SASL is off. */
     DIFF_SASL_WHILE_OFF,
+    /** What follows a wrapped link result may hide from spice-gtk. */
+    DIFF_SASL_FILLER,
     /** A unix socket path that does not fit its address. */
     DIFF_LONG_UNIX_PATH,
     /** spice_qxl_gl_scanout2 exists. */

@@ -1,16 +1,18 @@
 //! The link handshake, from the first byte: a client that says good and bad things, in
-//! any pieces, with the key early or late. The outcome does not depend on the pieces;
-//! nobody comes in whom the settings keep out; nothing follows the end.
+//! any pieces, with the key early or late, and with a SASL library that says anything. The
+//! outcome does not depend on the pieces; nobody comes in whom the settings keep out;
+//! nothing follows the end.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use openssl::rsa::{Padding, Rsa};
+use spice_server::link::sasl::{Answer, Ask};
 use spice_server::link::ticket::{TicketKey, TicketRefusal, Ticketing};
 use spice_server::link::{Action, ChannelSecurity, INPUT_MAX, Link, LinkOptions, Offer, Policy};
 use spice_server::wire::ChannelKey;
 use spice_server::wire::link::{
-    LinkHeader, LinkMess, LinkReply, MAGIC, MECHANISM_SPICE, TICKET_BYTES,
+    LinkHeader, LinkMess, LinkReply, MAGIC, MECHANISM_SASL, MECHANISM_SPICE, TICKET_BYTES,
 };
 
 use super::{Body, Input};
@@ -18,6 +20,7 @@ use super::{Body, Input};
 pub(crate) const BODY: Body = Body { name: "link", run, seeds };
 
 const PASSWORD: &[u8] = b"secret";
+const MECHANISMS: &[u8] = b",ONE,TWO,";
 
 static KEY: LazyLock<Arc<TicketKey>> =
     LazyLock::new(|| Arc::new(TicketKey::generate().expect("OpenSSL works")));
@@ -34,7 +37,10 @@ fn encrypted(text: &[u8]) -> Vec<u8> {
 }
 
 /// A server: types up to 9 are there, some for TLS only.
-struct Server(Ticketing);
+struct Server {
+    ticketing: Ticketing,
+    sasl: bool,
+}
 
 impl Policy for Server {
     fn offer(&self, channel: ChannelKey) -> Option<Offer> {
@@ -54,11 +60,15 @@ impl Policy for Server {
     }
 
     fn ticketing(&self) -> bool {
-        self.0.is_required()
+        self.ticketing.is_required()
+    }
+
+    fn sasl(&self) -> bool {
+        self.sasl
     }
 
     fn check_ticket(&self, password: &[u8], now: Instant) -> Result<(), TicketRefusal> {
-        self.0.check(password, now)
+        self.ticketing.check(password, now)
     }
 }
 
@@ -72,7 +82,8 @@ fn run(bytes: &[u8]) {
         2 => ticketing.set_ticket(Some(PASSWORD), 10, *NOW).expect("it is short"),
         _ => {}
     }
-    let server = Server(ticketing);
+    // Password settings that do not matter then say what SASL does.
+    let server = Server { sasl: flags & 0x0c == 0x04, ticketing };
     let patience = usize::from(flags >> 4);
     let cuts: Vec<usize> = input.run().iter().map(|cut| usize::from(*cut)).collect();
     let (wire, may_enter) = wire(&mut input);
@@ -81,17 +92,40 @@ fn run(bytes: &[u8]) {
     let Some(Action::Authenticated(request)) = whole.actions.last() else {
         return;
     };
-    assert!(may_enter || options.skip_auth || !server.ticketing(), "without a password");
+    if server.sasl && !options.skip_auth {
+        let complete =
+            |action: &Action| matches!(action, Action::Send(sent) if sent[..] == COMPLETE);
+        assert!(whole.actions.iter().any(complete), "without SASL");
+        assert!(options.secured != whole.actions.contains(&Action::Wrap), "what protects it?");
+    } else {
+        assert!(may_enter || options.skip_auth || !server.ticketing(), "without a password");
+        assert!(!whole.actions.contains(&Action::Wrap), "nothing was agreed on");
+    }
     assert!(server.offer(request.channel).is_some(), "to a channel that is not there");
     let transport = if options.secured { ChannelSecurity::SECURED } else { ChannelSecurity::PLAIN };
     assert!(server.security(request.channel.kind).contains(transport), "on the wrong transport");
+}
+
+/// The end of an exchange that went well: no data, complete, and the result.
+const COMPLETE: [u8; 9] = [0, 0, 0, 0, 1, 0, 0, 0, 0];
+
+/// A SASL library that does as the client says.
+fn judge(data: Option<&[u8]>) -> Result<Answer, String> {
+    let rest = data.and_then(<[u8]>::split_first);
+    match rest {
+        None => Ok(Answer::Continue(None)),
+        Some((b'c', data)) => Ok(Answer::Continue(Some(data.to_vec()))),
+        Some((b'w', data)) => Ok(Answer::TooWeak(Some(data.to_vec()))),
+        Some((b'k', _)) => Ok(Answer::Complete(None)),
+        Some(_) => Err("no".to_owned()),
+    }
 }
 
 /// The client's bytes, and whether the right password is among them.
 fn wire(input: &mut Input<'_>) -> (Vec<u8>, bool) {
     let (mut wire, mut right) = (Vec::new(), false);
     while !input.is_empty() && wire.len() < 4 * INPUT_MAX {
-        match input.byte() % 8 {
+        match input.byte() % 10 {
             0 => wire.extend_from_slice(input.run()),
             1 | 2 => LinkMess {
                 connection_id: input.long(),
@@ -116,6 +150,13 @@ fn wire(input: &mut Input<'_>) -> (Vec<u8>, bool) {
                     .encode(&mut wire);
             }
             6 => wire.extend(std::iter::repeat_n(input.byte(), usize::from(input.word()) / 8)),
+            7 => wire.extend(MECHANISM_SASL.to_le_bytes()),
+            8 => {
+                // A mechanism's name or data, with the right length in front.
+                let run = input.run();
+                wire.extend((run.len() as u32).to_le_bytes());
+                wire.extend_from_slice(run);
+            }
             _ => {
                 // A byte that was said is another one.
                 let (at, with) = (usize::from(input.word()), input.byte());
@@ -147,7 +188,7 @@ fn play(
     let mut link = Link::new(options);
     let mut outcome = Outcome { actions: Vec::new(), behind: Vec::new() };
     let (mut rest, mut cuts) = (wire, cuts.iter());
-    let mut key_in = None;
+    let (mut key_in, mut in_sasl) = (None, false);
     loop {
         while let Some(mut action) = link.poll_action() {
             let ended =
@@ -160,12 +201,26 @@ fn play(
                     assert!(outcome.behind.len() <= wire.len());
                     outcome.behind.extend(rest);
                 }
-                Action::Send(sent) => check_sent(sent),
+                Action::Send(sent) => {
+                    assert!(in_sasl || check_sent(sent), "{}", sent.escape_ascii());
+                }
+                Action::Sasl(Ask::Mechanisms) => {
+                    in_sasl = true;
+                    link.handle_mechanisms(Ok(MECHANISMS.to_vec()), server, *NOW);
+                }
+                Action::Sasl(Ask::Start(name, data)) => {
+                    assert!(name == "ONE" || name == "TWO", "{name} is not offered");
+                    link.handle_sasl(judge(data.as_deref()), server, *NOW);
+                }
+                Action::Sasl(Ask::Step(data)) => {
+                    link.handle_sasl(judge(data.as_deref()), server, *NOW);
+                }
+                Action::Wrap => assert!(in_sasl),
                 Action::Close(reason) => assert!(!reason.to_string().is_empty()),
             }
             outcome.actions.push(action);
         }
-        assert!(outcome.actions.len() <= 4, "{:?}", outcome.actions);
+        assert!(in_sasl || outcome.actions.len() <= 4, "{:?}", outcome.actions);
         if key_in == Some(0) || (key_in.is_some() && (rest.is_empty() || !link.wants_input())) {
             key_in = None;
             link.handle_key(Arc::clone(&KEY), server, *NOW);
@@ -181,16 +236,16 @@ fn play(
     }
 }
 
-/// A link reply, or a link result.
-fn check_sent(sent: &[u8]) {
+/// Whether it is a link reply or a link result.
+fn check_sent(sent: &[u8]) -> bool {
     if sent.len() == 4 {
-        return;
+        return true;
     }
     let (magic, fields) = sent.split_at(MAGIC.len());
     assert_eq!(magic, MAGIC);
     let header = LinkHeader::parse_after_magic(fields[..12].try_into().expect("twelve bytes"));
     assert_eq!(header.size as usize, sent.len() - LinkHeader::BYTES);
-    assert!(LinkReply::parse(&sent[LinkHeader::BYTES..]).is_some());
+    LinkReply::parse(&sent[LinkHeader::BYTES..]).is_some()
 }
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -198,6 +253,8 @@ fn seeds() -> Vec<Vec<u8>> {
     let old = |kind: u8| [&[1, 1, 2, 3, 4, kind, 0][..], &[0, 1, 0, 1], &[0, 1, 2]].concat();
     let script =
         |flags: u8, parts: &[&[u8]]| [&[flags, 5, 1, 2, 30, 0, 200][..], &parts.concat()].concat();
+    let sasl = |kind: u8| [&[1, 1, 2, 3, 4, kind, 0][..], &[1, 1, 1, 1], &[0, 1, 2]].concat();
+    let choice = [7, 8, 3, b'O', b'N', b'E'];
     let (right, wrong, data) = ([3, 1], [3, 0], [0, 4, 1, 2, 3, 4]);
     vec![
         script(0x30, &[&hello(1), &right, &data]),
@@ -209,6 +266,10 @@ fn seeds() -> Vec<Vec<u8>> {
         script(0x30, &[&hello(2), &right]),
         script(0x31, &[&hello(3), &right]),
         script(0x30, &[&[5, 2, 0, 0, 0, 18, 0, 0, 0], &[6, 7, 200, 9]]),
+        script(0x34, &[&sasl(1), &choice, &[8, 2, b'c', 9], &[8, 2, b'k', 0], &data]),
+        script(0x35, &[&sasl(4), &choice, &[8, 2, b'k', 0], &data]),
+        script(0x34, &[&sasl(4), &choice, &[8, 2, b'w', 0], &data]),
+        script(0x34, &[&sasl(1), &[7, 8, 4, b'F', b'O', b'U', b'R']]),
         script(0xf0, &[&hello(8), &[6, 7, 200, 255], &[6, 7, 200, 255]]),
     ]
 }

@@ -11,6 +11,7 @@ use super::handles::{self, text, with_server};
 use crate::config::limits;
 use crate::guard::guard;
 use crate::link::ChannelSecurity;
+use crate::net::sasl;
 use crate::net::tls::{Password, TlsSettings};
 use crate::server::Server;
 use crate::server::settings::usable_codecs;
@@ -156,41 +157,57 @@ pub unsafe extern "C" fn spice_server_set_tls(
     })
 }
 
-/// Turns SASL on or off.
+/// Lets clients authenticate by SASL, and by nothing else; or by a password again. -1 for a
+/// library that was built without it.
 ///
-/// Compat: missing: SASL; enabling it returns -1, as a library built without it does
-/// Shown by: c-tests/test-misuse.c
+/// Compat: works
+/// Shown by: c-tests/test-sasl.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl(server: *mut Server, enabled: c_int) -> c_int {
     const NAME: &str = "spice_server_set_sasl";
-    with_server(NAME, server, FAILED, |_| {
-        if enabled == 0 {
-            return OK;
-        }
-        crate::warning!("{NAME}: SASL is not available");
-        FAILED
+    with_server(NAME, server, FAILED, |server| {
+        let set = if enabled != 0 && !sasl::AVAILABLE {
+            Err("this library was built without SASL".to_owned())
+        } else {
+            server.set_sasl(enabled != 0).map_err(|error| error.to_string())
+        };
+        set.map_or_else(
+            |error| {
+                crate::warning!("{NAME}: {error}");
+                FAILED
+            },
+            |()| OK,
+        )
     })
 }
 
-/// Names the SASL configuration. -1: SASL is not available.
+/// Names the configuration of the SASL library, "spice" by default, NULL for the default:
+/// `NAME.conf` where it looks for such files. -1 for a library that was built without SASL.
 ///
-/// Compat: missing: SASL
-/// Shown by: c-tests/test-misuse.c
+/// Compat: works
+/// Shown by: c-tests/test-sasl.c
 ///
 /// # Safety
-/// `server` came from `spice_server_new` or is refused.
+/// `appname` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl_appname(
     server: *mut Server,
-    _appname: *const c_char,
+    appname: *const c_char,
 ) -> c_int {
     const NAME: &str = "spice_server_set_sasl_appname";
-    with_server(NAME, server, FAILED, |_| {
-        // QEMU names it always, so this is worth no line in the log.
-        FAILED
+    with_server(NAME, server, FAILED, |server| {
+        if !sasl::AVAILABLE {
+            // QEMU names it always, so this is worth no line in the log.
+            return FAILED;
+        }
+        // SAFETY: the caller's promise.
+        let name = unsafe { text(appname) }.unwrap_or(b"spice");
+        let name = CString::new(name).expect("a C string has no NUL in it");
+        server.settings.borrow_mut().sasl_application = name;
+        OK
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The texts are for the operator who reads the log. No state, any thread.
 
+use super::sasl::SaslRefusal;
 use super::ticket::TicketRefusal;
 use crate::wire::ChannelKey;
 use crate::wire::link::{BadLinkMess, LinkError, LinkMess, LinkReply};
@@ -43,6 +44,12 @@ pub enum CloseReason {
     /// The ticket was not made with the key of this link.
     #[error("the client's encrypted password cannot be deciphered")]
     Undecipherable,
+    /// The client cannot name a mechanism, and only one is offered that must be named.
+    #[error("the client does not know SASL, which is required")]
+    SaslRequired,
+    /// SASL does not let the client in.
+    #[error("{0}")]
+    Sasl(#[from] SaslRefusal),
     /// The password does not let the client in.
     #[error("{0}")]
     Ticket(TicketRefusal),
@@ -56,10 +63,11 @@ impl CloseReason {
             Self::NotSpice(_) => LinkError::InvalidMagic,
             // Major version 0 predates link errors: such a client gets none.
             Self::Version { major: 0 } | Self::NoSuchChannel(_) => return None,
-            Self::Version { .. } => LinkError::VersionMismatch,
+            Self::Version { .. } | Self::SaslRequired => LinkError::VersionMismatch,
             Self::MessageSize(_) | Self::BadMessage(_) | Self::Mechanism(_) => {
                 LinkError::InvalidData
             }
+            Self::Sasl(refusal) => return refusal.farewell(),
             Self::NeedSecured(_) => LinkError::NeedSecured,
             Self::NeedUnsecured(_) => LinkError::NeedUnsecured,
             Self::Undecipherable | Self::Ticket(_) => {

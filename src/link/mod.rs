@@ -9,6 +9,9 @@
 #![forbid(unsafe_code)]
 
 mod close;
+pub mod sasl;
+#[cfg(test)]
+mod sasl_tests;
 #[cfg(test)]
 mod tests;
 pub mod ticket;
@@ -19,11 +22,12 @@ use std::time::Instant;
 
 use crate::wire::ChannelKey;
 use crate::wire::link::{
-    CapSet, LinkError, LinkHeader, LinkMess, LinkReply, MAGIC, MAJOR, MECHANISM_SPICE,
-    TICKET_BYTES, common_cap,
+    CapSet, LinkError, LinkHeader, LinkMess, LinkReply, MAGIC, MAJOR, MECHANISM_SASL,
+    MECHANISM_SPICE, PUBLIC_KEY_BYTES, TICKET_BYTES, common_cap,
 };
 
 pub use close::CloseReason;
+use sasl::SaslRefusal;
 use ticket::{TicketKey, TicketRefusal, until_nul};
 
 /// Input that [`Link`] holds before [`Link::wants_input`] says no. The
@@ -58,6 +62,12 @@ pub enum Action {
     Send(Vec<u8>),
     /// Get a key and pass it to [`Link::handle_key`]. Nothing moves before.
     NeedKey,
+    /// Ask the SASL library and pass the answer to [`Link::handle_mechanisms`] or
+    /// [`Link::handle_sasl`]. Nothing moves before.
+    Sasl(sasl::Ask),
+    /// From here on what both sides send is wrapped by the security layer that the SASL
+    /// exchange has agreed on.
+    Wrap,
     /// The client may have the channel. The machine has ended: the link
     /// result and everything after it are the caller's.
     Authenticated(Request),
@@ -89,6 +99,8 @@ pub trait Policy {
     fn security(&self, kind: u8) -> ChannelSecurity;
     /// Whether clients need the right password; false under `noauth`.
     fn ticketing(&self) -> bool;
+    /// Whether clients authenticate by SASL instead of a password.
+    fn sasl(&self) -> bool;
     /// Whether this is the right password. It was cut before its first NUL.
     fn check_ticket(&self, password: &[u8], now: Instant) -> Result<(), TicketRefusal>;
 }
@@ -124,10 +136,12 @@ enum State {
     Message(usize),
     /// 4: the caller's answer to [`Action::NeedKey`].
     Key(LinkMess),
-    /// 5: the number of the authentication mechanism.
-    Mechanism(LinkMess, Arc<TicketKey>),
+    /// 5: the number of the authentication mechanism; without a key it can only be SASL's.
+    Mechanism(LinkMess, Option<Arc<TicketKey>>),
     /// 6: the encrypted password.
     Ticket(LinkMess, Arc<TicketKey>),
+    /// 7: the SASL exchange instead.
+    Sasl(LinkMess, sasl::Place),
     /// Authenticated or closed.
     Ended,
 }
@@ -143,12 +157,13 @@ impl Link {
     /// waits for a key, and when the machine has ended: what the client sends
     /// after that is the channel's.
     pub fn wants_input(&self) -> bool {
-        !matches!(self.state, State::Ended) && self.input.len() < INPUT_MAX
+        let most = self.state.needed().unwrap_or(0).max(INPUT_MAX);
+        !matches!(self.state, State::Ended) && self.input.len() < most
     }
 
     /// Bytes arrived. All are kept or used up, so a caller that minds
-    /// [`Self::wants_input`] bounds the memory of a link by [`INPUT_MAX`] and
-    /// one read. After the end of the machine they are dropped.
+    /// [`Self::wants_input`] bounds the memory of a link by [`INPUT_MAX`], or the one
+    /// SASL step that is longer, and one read. After the end of the machine they are dropped.
     pub fn handle_bytes(&mut self, input: &[u8], policy: &dyn Policy, now: Instant) {
         if !matches!(self.state, State::Ended) {
             self.input.extend_from_slice(input);
@@ -161,12 +176,90 @@ impl Link {
     pub fn handle_key(&mut self, key: Arc<TicketKey>, policy: &dyn Policy, now: Instant) {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Key(mess) => {
-                let next = self.reply(mess, key, policy);
+                let next = self.reply(mess, Some(key), policy);
                 self.enter(next);
                 self.advance(policy, now);
             }
             other => self.state = other,
         }
+    }
+
+    /// The mechanisms that [`sasl::Ask::Mechanisms`] asked for, as `,a,b,`; none: SASL does not
+    /// work here, and the log says why.
+    pub fn handle_mechanisms(
+        &mut self,
+        list: Result<Vec<u8>, String>,
+        policy: &dyn Policy,
+        now: Instant,
+    ) {
+        if let State::Sasl(_, place @ sasl::Place::Mechanisms) = &mut self.state {
+            match list {
+                Ok(list) => {
+                    self.actions.push_back(Action::Send(sasl::encode_list(&list)));
+                    *place = sasl::Place::NameLength(list);
+                }
+                Err(why) => self.enter(Err(SaslRefusal::Failed(why).into())),
+            }
+            // The client may know what it wants before it has seen the list.
+            self.advance(policy, now);
+        }
+    }
+
+    /// What [`sasl::Ask::Start`] or [`sasl::Ask::Step`] came to.
+    pub fn handle_sasl(
+        &mut self,
+        answer: Result<sasl::Answer, String>,
+        policy: &dyn Policy,
+        now: Instant,
+    ) {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Sasl(mess, sasl::Place::Answer) => {
+                let next = self.go_on(mess, answer);
+                self.enter(next);
+                self.advance(policy, now);
+            }
+            other => self.state = other,
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        mess: LinkMess,
+        answer: Result<sasl::Answer, String>,
+    ) -> Result<State, CloseReason> {
+        match answer.map_err(SaslRefusal::Failed)? {
+            sasl::Answer::Continue(data) => {
+                let step = sasl::encode_step(data.as_deref(), false);
+                self.actions.push_back(Action::Send(step));
+                Ok(State::Sasl(mess, sasl::Place::DataLength(None)))
+            }
+            sasl::Answer::TooWeak(data) => {
+                let step = sasl::encode_step(data.as_deref(), true);
+                self.actions.push_back(Action::Send(step));
+                Err(SaslRefusal::TooWeak.into())
+            }
+            sasl::Answer::Complete(data) => {
+                let mut step = sasl::encode_step(data.as_deref(), true);
+                step.extend_from_slice(&LinkError::Ok.to_result());
+                self.actions.push_back(Action::Send(step));
+                if !self.options.secured {
+                    self.actions.push_back(Action::Wrap);
+                }
+                self.authenticated(mess);
+                Ok(State::Ended)
+            }
+        }
+    }
+
+    fn authenticated(&mut self, mess: LinkMess) {
+        let leftover = std::mem::take(&mut self.input);
+        self.actions.push_back(Action::Authenticated(Request {
+            connection_id: mess.connection_id,
+            channel: mess.channel,
+            common_caps: mess.common_caps,
+            channel_caps: mess.channel_caps,
+            leftover,
+        }));
     }
 
     /// The next thing to do, if any.
@@ -208,21 +301,24 @@ impl Link {
                 let mess = LinkMess::parse(bytes).map_err(CloseReason::BadMessage)?;
                 self.admit(mess, policy)
             }
-            State::Mechanism(mess, key) => match u32::from_le_bytes(array(bytes)) {
-                // SASL's mechanism number belongs here.
-                MECHANISM_SPICE => Ok(State::Ticket(mess, key)),
-                other => Err(CloseReason::Mechanism(other)),
+            State::Mechanism(mess, key) => match (u32::from_le_bytes(array(bytes)), key) {
+                (MECHANISM_SPICE, Some(key)) if !self.wants_sasl(policy) => {
+                    Ok(State::Ticket(mess, key))
+                }
+                (MECHANISM_SASL, _) if self.wants_sasl(policy) => {
+                    self.actions.push_back(Action::Sasl(sasl::Ask::Mechanisms));
+                    Ok(State::Sasl(mess, sasl::Place::Mechanisms))
+                }
+                (other, _) => Err(CloseReason::Mechanism(other)),
             },
+            State::Sasl(mess, place) => {
+                let (place, ask) = place.step(bytes)?;
+                self.actions.extend(ask.map(Action::Sasl));
+                Ok(State::Sasl(mess, place))
+            }
             State::Ticket(mess, key) => {
                 self.check_ticket(&key, &array(bytes), policy, now)?;
-                let leftover = std::mem::take(&mut self.input);
-                self.actions.push_back(Action::Authenticated(Request {
-                    connection_id: mess.connection_id,
-                    channel: mess.channel,
-                    common_caps: mess.common_caps,
-                    channel_caps: mess.channel_caps,
-                    leftover,
-                }));
+                self.authenticated(mess);
                 Ok(State::Ended)
             }
             waiting @ (State::Key(_) | State::Ended) => Ok(waiting),
@@ -243,6 +339,10 @@ impl Link {
         if policy.offer(mess.channel).is_none() {
             return Err(CloseReason::NoSuchChannel(mess.channel));
         }
+        if self.wants_sasl(policy) && mess.common_caps.has(common_cap::AUTH_SASL) {
+            // It will not use a key.
+            return self.reply(mess, None, policy);
+        }
         self.actions.push_back(Action::NeedKey);
         Ok(State::Key(mess))
     }
@@ -252,25 +352,36 @@ impl Link {
     fn reply(
         &mut self,
         mess: LinkMess,
-        key: Arc<TicketKey>,
+        key: Option<Arc<TicketKey>>,
         policy: &dyn Policy,
     ) -> Result<State, CloseReason> {
         let offer = policy.offer(mess.channel).ok_or(CloseReason::NoSuchChannel(mess.channel))?;
+        let sasl = self.wants_sasl(policy);
+        let mut common_caps = offer.common_caps;
+        common_caps.set(if sasl { common_cap::AUTH_SASL } else { common_cap::AUTH_SPICE });
         let reply = LinkReply {
             error: LinkError::Ok,
-            public_key: *key.public_der(),
-            common_caps: offer.common_caps,
+            public_key: key.as_ref().map_or([0; PUBLIC_KEY_BYTES], |key| *key.public_der()),
+            common_caps,
             channel_caps: offer.channel_caps,
         };
         let mut bytes = Vec::new();
         reply.encode(&mut bytes);
         self.actions.push_back(Action::Send(bytes));
         // A client from before the choice of mechanisms sends its ticket at once.
-        if mess.common_caps.has(common_cap::AUTH_SELECTION) {
-            Ok(State::Mechanism(mess, key))
-        } else {
-            Ok(State::Ticket(mess, key))
+        match key {
+            key if mess.common_caps.has(common_cap::AUTH_SELECTION) => {
+                Ok(State::Mechanism(mess, key))
+            }
+            Some(key) if !sasl => Ok(State::Ticket(mess, key)),
+            _ => Err(CloseReason::SaslRequired),
         }
+    }
+
+    /// Whether this client has to authenticate by SASL. One for which the host vouches
+    /// sends a ticket, as everywhere.
+    fn wants_sasl(&self, policy: &dyn Policy) -> bool {
+        policy.sasl() && !self.options.skip_auth
     }
 
     fn check_ticket(
@@ -306,6 +417,7 @@ impl State {
             Self::Message(size) => Some(*size),
             Self::Mechanism(..) => Some(4),
             Self::Ticket(..) => Some(TICKET_BYTES),
+            Self::Sasl(_, place) => place.needed(),
             Self::Key(_) | Self::Ended => None,
         }
     }

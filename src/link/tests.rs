@@ -10,22 +10,23 @@ use super::ticket::Ticketing;
 use super::*;
 use crate::wire::link::BadLinkMess;
 
-const PORT: ChannelKey = ChannelKey { kind: 10, id: 0 };
+pub(super) const PORT: ChannelKey = ChannelKey { kind: 10, id: 0 };
 const MAIN: ChannelKey = ChannelKey { kind: ChannelKey::MAIN, id: 0 };
 const DISPLAY: ChannelKey = ChannelKey { kind: 2, id: 0 };
 const INPUTS: ChannelKey = ChannelKey { kind: 3, id: 0 };
 
 /// A server with these channels; display wants TLS and inputs wants none.
-struct Server {
+pub(super) struct Server {
     ticketing: Ticketing,
+    pub(super) sasl: bool,
     channels: Vec<ChannelKey>,
 }
 
 impl Server {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let mut ticketing = Ticketing::default();
         ticketing.set_noauth();
-        Self { ticketing, channels: vec![PORT, DISPLAY, INPUTS] }
+        Self { ticketing, sasl: false, channels: vec![PORT, DISPLAY, INPUTS] }
     }
 
     fn with_password(password: &[u8]) -> Self {
@@ -38,7 +39,7 @@ impl Server {
 impl Policy for Server {
     fn offer(&self, channel: ChannelKey) -> Option<Offer> {
         (channel.is_main() || self.channels.contains(&channel)).then(|| Offer {
-            common_caps: [0, 1, 3].into_iter().collect(),
+            common_caps: [0, 3].into_iter().collect(),
             channel_caps: if channel == PORT {
                 [0].into_iter().collect()
             } else {
@@ -59,6 +60,10 @@ impl Policy for Server {
         self.ticketing.is_required()
     }
 
+    fn sasl(&self) -> bool {
+        self.sasl
+    }
+
     fn check_ticket(&self, password: &[u8], now: Instant) -> Result<(), TicketRefusal> {
         assert!(self.ticketing(), "the password is not asked for");
         self.ticketing.check(password, now)
@@ -66,18 +71,18 @@ impl Policy for Server {
 }
 
 /// One key for all tests: making one is slow.
-fn key() -> Arc<TicketKey> {
+pub(super) fn key() -> Arc<TicketKey> {
     static KEY: OnceLock<Arc<TicketKey>> = OnceLock::new();
     Arc::clone(KEY.get_or_init(|| Arc::new(TicketKey::generate().expect("OpenSSL works"))))
 }
 
 /// The only moment of these tests unless they say otherwise.
-fn epoch() -> Instant {
+pub(super) fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
 }
 
-fn hello(channel: ChannelKey) -> LinkMess {
+pub(super) fn hello(channel: ChannelKey) -> LinkMess {
     LinkMess {
         connection_id: 0x1122_3344,
         channel,
@@ -86,7 +91,7 @@ fn hello(channel: ChannelKey) -> LinkMess {
     }
 }
 
-fn bytes_of(mess: &LinkMess) -> Vec<u8> {
+pub(super) fn bytes_of(mess: &LinkMess) -> Vec<u8> {
     let mut bytes = Vec::new();
     mess.encode(&mut bytes);
     bytes
@@ -99,7 +104,7 @@ fn header(major: u32, size: u32) -> Vec<u8> {
 }
 
 /// A ticket as a client makes it from the key of the link reply.
-fn encrypt(public_der: &[u8], text: &[u8]) -> Vec<u8> {
+pub(super) fn encrypt(public_der: &[u8], text: &[u8]) -> Vec<u8> {
     let public = Rsa::public_key_from_der(public_der).expect("the reply carries a key");
     let mut ticket = vec![0; TICKET_BYTES];
     public.public_encrypt(text, &mut ticket, Padding::PKCS1_OAEP).expect("it fits");
@@ -111,7 +116,7 @@ fn login(text: &[u8]) -> Vec<u8> {
     [MECHANISM_SPICE.to_le_bytes().to_vec(), encrypt(key().public_der(), text)].concat()
 }
 
-fn refusal(error: u8) -> Action {
+pub(super) fn refusal(error: u8) -> Action {
     let mut bytes = b"REDQ\x02\0\0\0\x02\0\0\0\xb2\0\0\0".to_vec();
     bytes.extend([error, 0, 0, 0]);
     bytes.extend([0; 174]);
@@ -138,7 +143,7 @@ fn accepted(channel: ChannelKey) -> Action {
     Action::Send(bytes)
 }
 
-fn drain(link: &mut Link) -> Vec<Action> {
+pub(super) fn drain(link: &mut Link) -> Vec<Action> {
     std::iter::from_fn(|| link.poll_action()).collect()
 }
 
@@ -159,7 +164,7 @@ fn run(server: &Server, input: &[u8]) -> Vec<Action> {
     run_at(LinkOptions::default(), server, input, epoch())
 }
 
-fn authenticated(mess: LinkMess, leftover: &[u8]) -> Action {
+pub(super) fn authenticated(mess: LinkMess, leftover: &[u8]) -> Action {
     Action::Authenticated(Request {
         connection_id: mess.connection_id,
         channel: mess.channel,
@@ -444,6 +449,7 @@ fn fed_in_blocks(server: &Server, input: &[u8], sizes: &[usize], patience: usize
                     outcome.behind.extend(rest);
                 }
                 Action::Send(_) | Action::Close(_) => {}
+                Action::Sasl(_) | Action::Wrap => panic!("this server has no SASL"),
             }
             outcome.actions.push(action);
         }

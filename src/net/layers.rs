@@ -28,6 +28,11 @@ pub trait Layer: fmt::Debug + Send {
 
     /// What is to be said before the connection is closed.
     fn farewell(&mut self, wire: &mut BytesMut);
+
+    /// Bits of the key that the bytes are encrypted with; `None`: this is no encryption.
+    fn strength(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Whether a layer has seen its end.
@@ -59,6 +64,11 @@ impl Layers {
     /// Whether there are none, so that bytes are what the socket has.
     pub(super) fn is_empty(&self) -> bool {
         self.stack.is_empty()
+    }
+
+    /// Bits of the key of the encryption, if there is any.
+    pub(super) fn strength(&self) -> Option<u32> {
+        self.stack.iter().find_map(|wrapped| wrapped.layer.strength())
     }
 
     /// Puts a layer above the others.

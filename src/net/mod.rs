@@ -2,8 +2,8 @@
 //!
 //! `io_thread` owns the listeners, every link under way and the connections whose
 //! home it is; `endpoint` is what both homes do with an established socket;
-//! `crossing` carries messages between the two threads; `layers`, `tls` and
-//! `websocket` wrap and unwrap bytes between a socket and its channel. Nothing here knows
+//! `crossing` carries messages between the two threads; `layers`, `tls`, `websocket` and
+//! `sasl` wrap and unwrap bytes between a socket and its channel. Nothing here knows
 //! what a channel says, and nothing here calls the host.
 
 pub mod crossing;
@@ -16,6 +16,7 @@ pub mod listener;
 mod pending_link;
 pub mod policy;
 pub mod reactor;
+pub mod sasl;
 pub mod stream;
 pub mod sys;
 pub mod tls;

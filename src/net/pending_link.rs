@@ -9,10 +9,12 @@ use bytes::BytesMut;
 
 use super::policy::Snapshot;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
+use super::sasl::{Authentication, SaslError};
 use super::stream::{Received, Stream};
 use super::tls::Tls;
-use super::websocket::{Opened, Opening};
+use super::websocket::{Opened, Opening, WebSocket};
 use crate::config::limits;
+use crate::link::sasl::{Answer, Ask};
 use crate::link::ticket::TicketKey;
 use crate::link::{Action, Link, LinkOptions, Policy, Request};
 
@@ -26,6 +28,10 @@ pub(super) struct PendingLink {
     opening: Option<Opening>,
     machine: Link,
     options: LinkOptions,
+    /// Once the client has chosen SASL.
+    sasl: Option<Authentication>,
+    /// What comes behind the handshake is wrapped by its security layer.
+    wraps: bool,
     /// Bytes that the socket has not taken yet.
     unsent: Vec<u8>,
     /// When the client must have finished.
@@ -57,6 +63,8 @@ pub struct Linked {
     pub unsent: Vec<u8>,
     /// Whether the connection is encrypted.
     pub secured: bool,
+    /// Whether a SASL layer wraps it.
+    pub wrapped: bool,
     /// The client's end for people.
     pub peer: String,
 }
@@ -81,6 +89,8 @@ impl PendingLink {
             opening: Some(Opening::default()),
             machine: Link::new(options),
             options,
+            sasl: None,
+            wraps: false,
             unsent: Vec::new(),
             deadline: now + limits::LINK_DEADLINE,
         })
@@ -107,7 +117,7 @@ impl PendingLink {
         match input {
             Ok(input) => {
                 self.machine.handle_bytes(&input, policy, now);
-                self.advance()
+                self.advance(policy, now)
             }
             Err(reason) => {
                 // Why, if there is anything to be said.
@@ -138,7 +148,8 @@ impl PendingLink {
             Opened::Unknown => return Ok(input),
             Opened::Link(bytes) => input = bytes,
             Opened::WebSocket { answer, rest } => {
-                went_on(self.stream.begin_websocket(&answer, rest, &mut input))?;
+                let layer = Box::<WebSocket>::default();
+                went_on(self.stream.begin(layer, &answer, rest, &mut input))?;
             }
             Opened::Refused { answer, reason } => {
                 self.unsent.extend_from_slice(answer);
@@ -157,10 +168,10 @@ impl PendingLink {
         now: Instant,
     ) -> Progress {
         self.machine.handle_key(key, policy, now);
-        self.advance()
+        self.advance(policy, now)
     }
 
-    fn advance(&mut self) -> Progress {
+    fn advance(&mut self, policy: &dyn Policy, now: Instant) -> Progress {
         let mut progress = Progress::Waiting;
         while let Some(action) = self.machine.poll_action() {
             progress = match action {
@@ -168,8 +179,16 @@ impl PendingLink {
                     self.unsent.extend_from_slice(&bytes);
                     continue;
                 }
+                Action::Sasl(ask) => {
+                    self.answer(ask, policy, now);
+                    continue;
+                }
+                Action::Wrap => {
+                    self.wraps = true;
+                    continue;
+                }
                 Action::NeedKey => Progress::NeedKey,
-                Action::Authenticated(request) => Progress::Authenticated(request),
+                Action::Authenticated(request) => self.enter(request),
                 Action::Close(reason) => Progress::Close(reason.to_string()),
             };
         }
@@ -181,6 +200,57 @@ impl PendingLink {
             }
             _ => progress,
         }
+    }
+
+    /// Asks the SASL library, which may look into the system's password database.
+    fn answer(&mut self, ask: Ask, policy: &dyn Policy, now: Instant) {
+        match ask {
+            Ask::Mechanisms => {
+                let list = Authentication::new(&self.stream)
+                    .and_then(|new| self.sasl.insert(new).mechanisms());
+                self.machine.handle_mechanisms(
+                    list.map_err(|error| error.to_string()),
+                    policy,
+                    now,
+                );
+            }
+            Ask::Start(name, data) => {
+                let answer = self.ask(|sasl| sasl.start(&name, data.as_deref()));
+                self.machine.handle_sasl(answer, policy, now);
+            }
+            Ask::Step(data) => {
+                let answer = self.ask(|sasl| sasl.step(data.as_deref()));
+                self.machine.handle_sasl(answer, policy, now);
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        question: impl FnOnce(&mut Authentication) -> Result<Answer, SaslError>,
+    ) -> Result<Answer, String> {
+        let sasl = self.sasl.as_mut().expect("the mechanisms are asked for first");
+        question(sasl).map_err(|error| error.to_string())
+    }
+
+    /// The client has authenticated.
+    fn enter(&mut self, mut request: Request) -> Progress {
+        if let Some(sasl) = self.sasl.take() {
+            let user = sasl.user().unwrap_or_default();
+            crate::info!("{} is user {user:?}, as SASL says", self.peer);
+            if self.wraps {
+                let unwrapped = std::mem::take(&mut self.unsent);
+                let arrived = BytesMut::from(&request.leftover[..]);
+                let mut first = BytesMut::new();
+                let layer = Box::new(sasl.into_layer());
+                let begun = self.stream.begin(layer, &unwrapped, arrived, &mut first);
+                if let Err(reason) = went_on(begun) {
+                    return Progress::Close(reason);
+                }
+                request.leftover = first.to_vec();
+            }
+        }
+        Progress::Authenticated(request)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -198,9 +268,9 @@ impl PendingLink {
 
     /// Ends the link phase.
     pub(super) fn into_linked(self, request: Request) -> Linked {
-        let Self { registration, stream, unsent, options, peer, .. } = self;
+        let Self { registration, stream, unsent, options, wraps, peer, .. } = self;
         drop(registration);
-        Linked { stream, request, unsent, secured: options.secured, peer }
+        Linked { stream, request, unsent, secured: options.secured, wrapped: wraps, peer }
     }
 }
 

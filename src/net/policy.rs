@@ -18,6 +18,8 @@ use crate::wire::ChannelKey;
 pub struct Snapshot {
     /// Passwords and whether they are asked for.
     pub ticketing: Ticketing,
+    /// Clients authenticate by SASL instead of a password.
+    pub sasl: bool,
     /// What the main channel offers.
     pub main: Offer,
     /// The other channels that exist, newest first.
@@ -70,5 +72,9 @@ impl link::Policy for Snapshot {
 
     fn ticketing(&self) -> bool {
         self.ticketing.is_required()
+    }
+
+    fn sasl(&self) -> bool {
+        self.sasl
     }
 }

@@ -2,6 +2,7 @@
 //! its bytes, if any.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -9,10 +10,9 @@ use bytes::BytesMut;
 use openssl::ssl::SslContext;
 use socket2::{Domain, Socket, TcpKeepalive};
 
-use super::layers::{Layers, State};
+use super::layers::{Layer, Layers, State};
 use super::sys;
 use super::tls::TlsLayer;
-use super::websocket::WebSocket;
 use crate::config::limits;
 
 /// Idle time before the kernel probes a silent TCP peer: upstream's ten minutes.
@@ -83,18 +83,31 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends `answer` and goes on as a WebSocket. `arrived` is what has been read of it;
-    /// what it carries is appended to `buffer`.
-    pub fn begin_websocket(
+    /// Sends `words` as it is now, and wraps by one more layer from there on. `arrived` is
+    /// what has been read of what the client wrapped so; what it carries is appended to
+    /// `buffer`.
+    pub fn begin(
         &mut self,
-        answer: &[u8],
+        layer: Box<dyn Layer>,
+        words: &[u8],
         arrived: BytesMut,
         buffer: &mut BytesMut,
     ) -> io::Result<Received> {
         let received = Received::Data { bytes: arrived.len(), more: false };
-        self.layers.say(answer)?;
-        self.layers.push_with(Box::<WebSocket>::default(), arrived);
+        self.layers.say(words)?;
+        self.layers.push_with(layer, arrived);
         self.unwrap(received, buffer)
+    }
+
+    /// Bits of the key that the connection is encrypted with, if it is.
+    pub fn strength(&self) -> Option<u32> {
+        self.layers.strength()
+    }
+
+    /// Our end and the client's, if they have addresses of the internet.
+    pub fn ends(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let address = |end: io::Result<socket2::SockAddr>| end.ok().and_then(|end| end.as_socket());
+        (address(self.socket.local_addr()), address(self.socket.peer_addr()))
     }
 
     /// Whether bytes are wrapped on their way, which is work.

@@ -1,7 +1,14 @@
 //! The system calls that no safe crate wraps the way we need them.
 //!
-//! The only file of this room with `unsafe`: reading into a growing buffer, the
-//! I/O thread's poller, wake-up descriptors, and starting threads that leave signals alone.
+//! The only file of this room with `unsafe`, together with `sys/sasl.rs`: reading into a
+//! growing buffer, the I/O thread's poller, wake-up descriptors, and starting threads that
+//! leave signals alone.
+
+#[cfg(feature = "sasl")]
+pub mod sasl;
+#[cfg(not(feature = "sasl"))]
+#[path = "sys/no_sasl.rs"]
+pub mod sasl;
 
 use std::io;
 use std::mem::MaybeUninit;

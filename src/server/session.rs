@@ -32,6 +32,11 @@ use crate::wire::link::{CapSet, LinkError, common_cap};
 use crate::wire::main::{self, Init, capability, to_client};
 use crate::wire::spicevmc::CAP_LZ4;
 
+/// A PING without the data behind its fields.
+const PING_BYTES: usize = 12;
+/// What spice-gtk reads at a time of a connection with a SASL layer.
+const SASL_READ: usize = 8192;
+
 /// One client: its main channel and everything else with the same session id.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -125,7 +130,7 @@ impl Server {
         linked: Linked,
         role: Role,
     ) -> Result<Rc<Connection>, String> {
-        let Linked { stream, request, unsent, secured, peer } = linked;
+        let Linked { stream, request, unsent, secured, wrapped, peer } = linked;
         let channel = request.channel;
         let Terms { rules, chunk, data } = match &role {
             Role::Main(_) => Terms { rules: main_channel::rules, chunk: SMALL_CHUNK, data: None },
@@ -152,6 +157,12 @@ impl Server {
             outbox.push_raw(&unsent);
         }
         outbox.push_raw(&LinkError::Ok.to_result());
+        if wrapped {
+            // spice-gtk unwraps what its socket has, 8 KiB at a time, takes the link result
+            // and waits for its socket, whatever else it has unwrapped. So the first message
+            // is longer than that: a PING, of which it can always still read a part.
+            outbox.push(common::PING, &[0; PING_BYTES + SASL_READ]);
+        }
         let home =
             self.home.get().unwrap_or(HomeKind::of(outbox.compresses() || stream.is_layered()));
         let parts = Parts {

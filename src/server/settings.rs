@@ -1,5 +1,7 @@
 //! What the host has set, before or after init: plain values.
 
+use std::ffi::CString;
+
 use crate::config::limits;
 use crate::net::listener::Family;
 use crate::net::tls::TlsSettings;
@@ -23,6 +25,8 @@ pub struct Settings {
     pub listen_fd: Option<i32>,
     /// The port for TLS and what it takes.
     pub tls: Option<(u16, TlsSettings)>,
+    /// Names the configuration file of the SASL library.
+    pub sasl_application: CString,
     /// End the process when a client leaves.
     pub exit_on_disconnect: bool,
     /// More than one client at a time (`SPICE_DEBUG_ALLOW_MC`).
@@ -63,6 +67,7 @@ impl Settings {
             family: Family::Any,
             listen_fd: None,
             tls: None,
+            sasl_application: c"spice".to_owned(),
             exit_on_disconnect: false,
             allow_multiple_clients: false,
             name: None,

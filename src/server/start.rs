@@ -24,6 +24,7 @@ use crate::link::{ChannelSecurity, LinkOptions, Offer};
 use crate::net::io_thread::{IoThread, Notice};
 use crate::net::listener::{Family, Listener};
 use crate::net::policy::{SharedPolicy, Snapshot};
+use crate::net::sasl::SaslError;
 use crate::net::stream::Stream;
 use crate::net::tls::{self, Tls, TlsError};
 use crate::wire::link::{CapSet, common_cap};
@@ -38,6 +39,9 @@ pub enum InitError {
     /// The host's certificate or key is no good.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
+    /// The system's SASL library does not work.
+    #[error("{0}")]
+    Sasl(#[from] SaslError),
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
@@ -79,6 +83,7 @@ impl Server {
     fn without_configuration() -> Self {
         let snapshot = Snapshot {
             ticketing: Ticketing::default(),
+            sasl: false,
             main: Offer {
                 common_caps: common_caps(),
                 channel_caps: CapSet::from_iter([
@@ -131,6 +136,9 @@ impl Server {
         }
         self.configure_for_vm();
         let tls = self.tls()?;
+        if self.policy.snapshot().sasl {
+            self.begin_sasl()?;
+        }
         let listeners = self.listeners()?;
         let io = IoThread::start(Arc::clone(&self.policy), tls).map_err(InitError::IoThread)?;
         let server = Rc::downgrade(self);
@@ -293,9 +301,9 @@ impl Default for Server {
     }
 }
 
-/// What every channel offers.
+/// What every channel offers, besides the way to authenticate.
 pub(super) fn common_caps() -> CapSet {
-    CapSet::from_iter([common_cap::AUTH_SELECTION, common_cap::AUTH_SPICE, common_cap::MINI_HEADER])
+    CapSet::from_iter([common_cap::AUTH_SELECTION, common_cap::MINI_HEADER])
 }
 
 fn multiple_clients_allowed() -> bool {

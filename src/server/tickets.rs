@@ -1,10 +1,11 @@
-//! Passwords: who may connect, and who has to leave when that changes.
+//! Passwords and SASL: who may connect, and who has to leave when that changes.
 
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::Server;
 use crate::link::ChannelSecurity;
+use crate::net::sasl::{self, SaslError};
 
 /// Why a password was not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,27 @@ impl Server {
             self.disconnect_clients("passwords have come into force");
         }
         set.map_err(|_| TicketError::TooLong)
+    }
+
+    /// Whether clients authenticate by SASL, instead of a password.
+    pub fn set_sasl(&self, enabled: bool) -> Result<(), SaslError> {
+        if enabled && self.io.borrow().is_some() {
+            self.begin_sasl()?;
+        }
+        let was = self.policy.change(|policy| std::mem::replace(&mut policy.sasl, enabled));
+        if enabled
+            && !was
+            && let Some(io) = &*self.io.borrow()
+        {
+            io.cut_links();
+        }
+        Ok(())
+    }
+
+    /// Prepares the SASL library. Not before somebody wants it: it loads every mechanism that
+    /// is installed.
+    pub(super) fn begin_sasl(&self) -> Result<(), SaslError> {
+        sasl::begin(&self.settings.borrow().sasl_application)
     }
 
     /// Which transports a channel type may use; `None` sets the default.

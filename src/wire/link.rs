@@ -23,6 +23,8 @@ pub const TICKET_BYTES: usize = 128;
 
 /// The authentication mechanism "encrypted password".
 pub const MECHANISM_SPICE: u32 = 1;
+/// The authentication mechanism SASL.
+pub const MECHANISM_SASL: u32 = 2;
 
 /// Numbers of the capabilities common to all channels.
 pub mod common_cap {
@@ -30,6 +32,8 @@ pub mod common_cap {
     pub const AUTH_SELECTION: u32 = 0;
     /// Knows the encrypted password.
     pub const AUTH_SPICE: u32 = 1;
+    /// Knows SASL.
+    pub const AUTH_SASL: u32 = 2;
     /// Messages have the 6-byte header, in both directions.
     pub const MINI_HEADER: u32 = 3;
 }

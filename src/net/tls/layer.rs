@@ -143,6 +143,11 @@ impl Layer for TlsLayer {
         wire.extend_from_slice(leaving);
         leaving.clear();
     }
+
+    fn strength(&self) -> Option<u32> {
+        let cipher = self.tls.ssl().current_cipher();
+        Some(cipher.map_or(0, |cipher| u32::try_from(cipher.bits().secret).unwrap_or(0)))
+    }
 }
 
 fn failed(error: &openssl::ssl::Error) -> io::Error {

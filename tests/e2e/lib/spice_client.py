@@ -46,8 +46,8 @@ class SpiceClient:
     # ---- connecting
 
     def open(self, seconds=20, opened="main:0", **where):
-        """Connects (`port=`, `tls_port=` with `ca_file=`, `unix_path=`, `password=`;
-        `connect=` names the types of channels to connect besides main) and waits until
+        """Connects (`port=`, `tls_port=` with `ca_file=`, `unix_path=`, `password=`,
+        `username=`; `connect=` names the types of channels to connect besides main) and waits until
         channel `opened` is up."""
         mark = self.events.mark()
         if "port" in where or "tls_port" in where:

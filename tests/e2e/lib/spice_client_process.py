@@ -272,9 +272,10 @@ class Client(AgentCommands):
 
     def do_open(self, number, connect=(), host=None, port=None, tls_port=None, ca_file=None,
                 cert_subject=None, unix_path=None, password=None, usb=False, shared_dir=None,
-                smartcard=None):
+                smartcard=None, username=None):
         self.connect_types = set(connect)
         for name, value in (("host", host), ("unix-path", unix_path), ("password", password),
+                            ("username", username),
                             ("port", None if port is None else str(port)),
                             ("tls-port", None if tls_port is None else str(tls_port)),
                             ("ca-file", ca_file), ("cert-subject", cert_subject),
