@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use super::Server;
+use super::driver::{Driver, Kind};
 use crate::host::char_device::CharDevice;
 use crate::wire::stream_device::DisplayInfo;
 
@@ -43,6 +44,64 @@ pub trait InService {
     /// The host takes the device away: its channels are withdrawn, and from the return
     /// on it is not called any more.
     fn remove(&self, server: &Rc<Server>);
+}
+
+/// What each kind of device that the server keeps a driver for adds to what they all do.
+pub(super) trait Keep: Kind {
+    /// See [`InService::port_event`].
+    fn port_event(device: &Driver<Self>, event: u8);
+
+    /// Withdraws the device's channels; it hears that its clients are gone.
+    fn withdraw(device: &Driver<Self>, server: &Rc<Server>);
+
+    /// See [`InService::prepare_for_client`].
+    fn prepare_for_client(_device: &Driver<Self>) {}
+
+    /// See [`InService::shown_output`].
+    fn shown_output(_device: &Driver<Self>) -> Option<ShownOutput> {
+        None
+    }
+}
+
+impl<K: Keep> InService for Driver<K> {
+    fn host(&self) -> Option<CharDevice> {
+        Driver::host(self)
+    }
+
+    fn server(&self) -> Option<Rc<Server>> {
+        Driver::server(self)
+    }
+
+    fn start(&self) {
+        Driver::start(self);
+    }
+
+    fn stop(&self) {
+        Driver::stop(self);
+    }
+
+    fn wakeup(&self) {
+        Driver::wakeup(self);
+    }
+
+    fn port_event(&self, event: u8) {
+        K::port_event(self, event);
+    }
+
+    fn prepare_for_client(&self) {
+        K::prepare_for_client(self);
+    }
+
+    fn shown_output(&self) -> Option<ShownOutput> {
+        K::shown_output(self)
+    }
+
+    fn remove(&self, server: &Rc<Server>) {
+        Driver::stop(self);
+        K::withdraw(self, server);
+        self.rebind(None);
+        self.destroy();
+    }
 }
 
 /// An output of a graphics device of the guest's, and the display channel that shows it.

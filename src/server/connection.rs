@@ -172,8 +172,11 @@ impl Connection {
 
     /// Queues a message whose body goes on with what other clients get too, and sends it
     /// at once, as far as the socket takes it. How much may be queued like this is the
-    /// caller's to bound.
+    /// caller's to bound. Without a shared part it is a message like any other.
     pub(super) fn send_shared(&self, kind: u16, head: &[u8], shared: Bytes) -> io::Result<()> {
+        if shared.is_empty() {
+            return self.send(kind, head);
+        }
         match &self.home {
             Home::Main(home) => {
                 let mut endpoint = home.endpoint.borrow_mut();

@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 use bytes::Bytes;
 
 use super::Server;
-use super::char_device::InService;
+use super::char_device::{InService, Keep};
 use super::connection::Connection;
 use super::driver::{Driver, Kind};
 use super::interfaces::AddError;
@@ -208,37 +208,13 @@ impl Served for Device {
     fn handle_drained(&self, _: &Rc<Connection>) {}
 }
 
-impl InService for Device {
-    fn host(&self) -> Option<CharDevice> {
-        Driver::host(self)
-    }
-
-    fn server(&self) -> Option<Rc<Server>> {
-        Driver::server(self)
-    }
-
-    fn start(&self) {
-        Driver::start(self);
-    }
-
-    fn stop(&self) {
-        Driver::stop(self);
-    }
-
-    fn wakeup(&self) {
-        Driver::wakeup(self);
-    }
-
-    fn port_event(&self, _event: u8) {
+impl Keep for Smartcard {
+    fn port_event(_device: &Device, _event: u8) {
         crate::warning!("{LABEL}: port event on a device without events");
     }
 
-    fn remove(&self, server: &Rc<Server>) {
-        self.stop();
-        // The device hears that its client is gone.
+    fn withdraw(_device: &Device, server: &Rc<Server>) {
         server.withdraw_channel(CHANNEL, "the device was removed");
-        self.rebind(None);
-        self.destroy();
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Server;
-use super::char_device::InService;
+use super::char_device::Keep;
 use super::connection::Connection;
 use super::deadlines::DeviceId;
 use super::driver::{Driver, Kind};
@@ -211,37 +211,9 @@ impl Served for Device {
     }
 }
 
-impl InService for Device {
-    fn host(&self) -> Option<CharDevice> {
-        Driver::host(self)
-    }
-
-    fn server(&self) -> Option<Rc<Server>> {
-        Driver::server(self)
-    }
-
-    fn start(&self) {
-        Driver::start(self);
-    }
-
-    fn stop(&self) {
-        Driver::stop(self);
-    }
-
-    fn wakeup(&self) {
-        Driver::wakeup(self);
-    }
-
-    fn remove(&self, server: &Rc<Server>) {
-        self.stop();
-        // The device hears that its client is gone.
-        server.withdraw_channel(self.channel(), "the device was removed");
-        self.rebind(None);
-        self.destroy();
-    }
-
-    fn port_event(&self, event: u8) {
-        let vmc = self.kind();
+impl Keep for Spicevmc {
+    fn port_event(device: &Device, event: u8) {
+        let vmc = device.kind();
         if vmc.port_name.is_none() {
             return crate::warning!("{vmc}: port event on a device without events");
         }
@@ -250,14 +222,18 @@ impl InService for Device {
             event::CLOSED => vmc.port_opened.set(false),
             _ => {}
         }
-        if let Some(connection) = self.connection() {
+        if let Some(connection) = device.connection() {
             vmc.send_message(&connection, wire::PORT_EVENT, &[event]);
         }
         if event == event::OPENED {
             // QEMU's virtio port takes nothing while it is closed, and does not say that it
             // would now.
-            self.wakeup();
+            device.wakeup();
         }
+    }
+
+    fn withdraw(device: &Device, server: &Rc<Server>) {
+        server.withdraw_channel(device.channel(), "the device was removed");
     }
 }
 

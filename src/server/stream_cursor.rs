@@ -49,16 +49,6 @@ impl StreamCursor {
         self.send_all();
     }
 
-    fn has_client_of(&self, session: u32) -> bool {
-        let find = || self.clients().into_iter().find(|client| client.session == session);
-        if let (Some(present), Some(server)) = (find(), self.server.upgrade()) {
-            // It may have left already, and the main loop comes to that only after the
-            // newcomer.
-            server.handle_ready(present.id, true, false);
-        }
-        find().is_some()
-    }
-
     fn clients(&self) -> Vec<Rc<Connection>> {
         self.clients.borrow().clone()
     }
@@ -76,11 +66,7 @@ impl StreamCursor {
             let Some(message) = next else {
                 break;
             };
-            let sent = if message.shared.is_empty() {
-                client.send(message.kind, &message.head)
-            } else {
-                client.send_shared(message.kind, &message.head, message.shared)
-            };
+            let sent = client.send_shared(message.kind, &message.head, message.shared);
             if let Err(error) = sent {
                 return self.doom(client, Ending::fault(error));
             }
@@ -126,9 +112,6 @@ impl Served for StreamCursor {
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
-        if self.has_client_of(connection.session) {
-            return self.doom(connection, Ending::fault("the session has this channel already"));
-        }
         self.clients.borrow_mut().push(Rc::clone(connection));
         self.pointer.borrow_mut().join(connection.id);
         self.send(connection);

@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Server;
-use super::char_device::{InService, ShownOutput};
+use super::char_device::{InService, Keep, ShownOutput};
 use super::deadlines::{DeviceId, Due};
 use super::driver::{Driver, Kind, Timed};
 use super::served::Served;
@@ -241,56 +241,33 @@ impl StreamDevice {
     }
 }
 
-impl InService for Device {
-    fn host(&self) -> Option<CharDevice> {
-        Driver::host(self)
-    }
-
-    fn server(&self) -> Option<Rc<Server>> {
-        Driver::server(self)
-    }
-
-    fn start(&self) {
-        Driver::start(self);
-    }
-
-    fn stop(&self) {
-        Driver::stop(self);
-    }
-
-    fn wakeup(&self) {
-        Driver::wakeup(self);
-    }
-
-    fn port_event(&self, event: u8) {
+impl Keep for StreamDevice {
+    fn port_event(device: &Device, event: u8) {
         match event {
-            event::OPENED => self.kind().begin_anew(self, true),
-            event::CLOSED => self.kind().begin_anew(self, false),
+            event::OPENED => device.kind().begin_anew(device, true),
+            event::CLOSED => device.kind().begin_anew(device, false),
             _ => {}
         }
     }
 
-    fn prepare_for_client(&self) {
-        self.kind().make_channels();
-    }
-
-    fn shown_output(&self) -> Option<ShownOutput> {
-        let channel = self.kind().channels()?.display.channel().id;
-        let info = self.kind().info.borrow().clone()?;
-        Some(ShownOutput { channel, info })
-    }
-
-    fn remove(&self, server: &Rc<Server>) {
-        Driver::stop(self);
-        let channels = self.kind().channels.borrow_mut().take();
+    fn withdraw(device: &Device, server: &Rc<Server>) {
+        let channels = device.kind().channels.borrow_mut().take();
         if let Some(Channels { display, cursor }) = channels {
             server.withdraw_channel(cursor.channel(), "the stream device was removed");
             server.withdraw_channel(display.channel(), "the stream device was removed");
             server.update_mouse_mode();
         }
-        self.rebind(None);
-        self.destroy();
-        server.cancel_deadline(Due::Device(self.kind().clock.id));
+        server.cancel_deadline(Due::Device(device.kind().clock.id));
+    }
+
+    fn prepare_for_client(device: &Device) {
+        device.kind().make_channels();
+    }
+
+    fn shown_output(device: &Device) -> Option<ShownOutput> {
+        let channel = device.kind().channels()?.display.channel().id;
+        let info = device.kind().info.borrow().clone()?;
+        Some(ShownOutput { channel, info })
     }
 }
 

@@ -93,16 +93,6 @@ impl StreamDisplay {
         }
     }
 
-    fn has_client_of(&self, session: u32) -> bool {
-        let find = || self.viewers().into_iter().find(|viewer| viewer.session == session);
-        if let (Some(present), Some(server)) = (find(), self.server.upgrade()) {
-            // It may have left already, and the main loop comes to that only after the
-            // newcomer.
-            server.handle_ready(present.id, true, false);
-        }
-        find().is_some()
-    }
-
     fn viewers(&self) -> Vec<Rc<Connection>> {
         self.viewers.borrow().clone()
     }
@@ -125,11 +115,7 @@ impl StreamDisplay {
             let Some(message) = next else {
                 break;
             };
-            let sent = if message.shared.is_empty() {
-                viewer.send(message.kind, &message.head)
-            } else {
-                viewer.send_shared(message.kind, &message.head, message.shared)
-            };
+            let sent = viewer.send_shared(message.kind, &message.head, message.shared);
             if let Err(error) = sent {
                 return self.doom(viewer, Ending::fault(error));
             }
@@ -186,9 +172,6 @@ impl Served for StreamDisplay {
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
-        if self.has_client_of(connection.session) {
-            return self.doom(connection, Ending::fault("the session has this channel already"));
-        }
         self.viewers.borrow_mut().push(Rc::clone(connection));
         self.screen.borrow_mut().join(connection.id, &connection.caps);
         self.send(connection);
