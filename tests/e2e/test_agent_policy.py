@@ -140,6 +140,16 @@ def file_transfer_off(bench):
 
 
 @check
+def everything_passes_without_rules(bench):
+    """A file without rules changes nothing: both libraries let the same through."""
+    write_rules(bench, "")
+    user = User(bench, bench.vm)
+    wait_rules(lambda: (user.pastes_in_guest(KIB), user.pastes_at_client(KIB)), (True, True),
+               "none")
+    assert user.copies_file(64 * KIB) is True
+
+
+@check
 def clipboard_one_way(bench):
     """Each way in turn, none, and both again; files are not concerned."""
     if not has_rules(bench):
