@@ -72,9 +72,10 @@ void client_init(struct client *c, int fd)
 
 void client_close(struct client *c)
 {
+    if (c->fd < 0)
+        return; /* never opened, and so nothing else in it is set */
     tls_free(c);
-    if (c->fd >= 0)
-        close(c->fd);
+    close(c->fd);
     c->fd = -1;
 }
 
