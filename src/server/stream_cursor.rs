@@ -107,10 +107,6 @@ impl Served for StreamCursor {
         true
     }
 
-    fn make_way(&self, _: &Rc<Server>, _newcomer: &str) -> bool {
-        true
-    }
-
     fn attach(&self, connection: &Rc<Connection>) {
         self.clients.borrow_mut().push(Rc::clone(connection));
         self.pointer.borrow_mut().join(connection.id);

@@ -167,10 +167,6 @@ impl Served for StreamDisplay {
         true
     }
 
-    fn make_way(&self, _: &Rc<Server>, _newcomer: &str) -> bool {
-        true
-    }
-
     fn attach(&self, connection: &Rc<Connection>) {
         self.viewers.borrow_mut().push(Rc::clone(connection));
         self.screen.borrow_mut().join(connection.id, &connection.caps);
