@@ -17,7 +17,7 @@ use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
 use crate::channel::framing::Message;
 use crate::channels::inputs;
 use crate::channels::inputs::keyboard::{self, Keyboard as Keys};
-use crate::channels::inputs::pointer::{Action, AgentPointer, Movements, Pointer};
+use crate::channels::inputs::pointer::{Action, Movements, Pointer};
 use crate::host::abi::SpiceKbdInstance;
 use crate::host::clock;
 use crate::host::input::{InputDevice, Keyboard, Mouse, Tablet};
@@ -69,10 +69,6 @@ impl Served for Channel {
     }
 
     fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn make_way(&self, _: &Rc<Server>, _: &str) -> bool {
         true
     }
 
@@ -261,9 +257,7 @@ impl Server {
                 tablet.wheel(dz, buttons);
             }
             (Some(Action::TabletButtons(buttons)), _, Some(tablet)) => tablet.buttons(buttons),
-            (Some(Action::Agent(AgentPointer { x, y, buttons, display })), _, _) => {
-                self.agent_mouse_state(x, y, buttons, display);
-            }
+            (Some(Action::Agent(state)), _, _) => self.agent_mouse_state(state),
             // Nothing to do, or nobody to do it.
             _ => {}
         }

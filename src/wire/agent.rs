@@ -182,8 +182,8 @@ pub struct MouseState {
     pub x: u32,
     /// Pixels from the top.
     pub y: u32,
-    /// Buttons that are down, as bits: 1 left, 2 middle, 3 right, 4 wheel up, 5 down,
-    /// 6 and 7 side and extra.
+    /// Pressed buttons: left 2, middle 4, right 8, wheel up 0x10, wheel down 0x20, side
+    /// 0x40, extra 0x80.
     pub buttons: u32,
     /// Which display.
     pub display: u8,

@@ -1,6 +1,7 @@
 //! What a client's pointer messages do: which device moves, in which numbers, and which
 //! of them are acknowledged.
 
+use crate::wire::agent::MouseState;
 use crate::wire::inputs::{PointerEvent, button};
 
 /// Who moves the guest's pointer.
@@ -50,28 +51,14 @@ pub enum Action {
     /// Change the tablet's buttons.
     TabletButtons(u32),
     /// Tell the agent.
-    Agent(AgentPointer),
-}
-
-/// The pointer as the agent is told it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AgentPointer {
-    /// From the left.
-    pub x: u32,
-    /// From the top.
-    pub y: u32,
-    /// Pressed buttons in the agent's mask: left 2, middle 4, right 8, wheel up 0x10,
-    /// wheel down 0x20, side 0x40, extra 0x80.
-    pub buttons: u32,
-    /// On which display.
-    pub display: u8,
+    Agent(MouseState),
 }
 
 /// The pointer of all clients.
 #[derive(Debug, Default)]
 pub struct Pointer {
     /// Where the agent was told it is: buttons come without a place.
-    agent: AgentPointer,
+    agent: MouseState,
 }
 
 /// What is known of one client.
@@ -110,7 +97,7 @@ impl Pointer {
                 Some(Action::MouseButtons(device_buttons(buttons)))
             }
             (Mover::Agent, PointerEvent::Position { x, y, buttons, display }) => {
-                self.agent = AgentPointer { x, y, buttons: agent_buttons(buttons), display };
+                self.agent = MouseState { x, y, buttons: agent_buttons(buttons), display };
                 Some(Action::Agent(self.agent))
             }
             (Mover::Agent, PointerEvent::Press { button, buttons }) => {
@@ -230,7 +217,7 @@ mod tests {
     fn the_agent_is_told_the_last_place_again() {
         let mut pointer = Pointer::default();
         let mut handle = |event| pointer.handle(event, Mover::Agent);
-        let there = AgentPointer { x: 5, y: 6, buttons: 8, display: 1 };
+        let there = MouseState { x: 5, y: 6, buttons: 8, display: 1 };
         assert_eq!(handle(MOTION), None);
         assert_eq!(handle(POSITION), Some(Action::Agent(there)));
         for (button, buttons, told) in
@@ -238,10 +225,10 @@ mod tests {
         {
             assert_eq!(
                 handle(PointerEvent::Press { button, buttons }),
-                Some(Action::Agent(AgentPointer { buttons: told, ..there }))
+                Some(Action::Agent(MouseState { buttons: told, ..there }))
             );
         }
-        let released = AgentPointer { buttons: 4, ..there };
+        let released = MouseState { buttons: 4, ..there };
         assert_eq!(handle(PointerEvent::Release { buttons: 2 }), Some(Action::Agent(released)));
     }
 

@@ -31,12 +31,11 @@ impl Waiting {
 
 impl Server {
     /// Tells the agent where the pointer is, now or when it has taken the message
-    /// before; only the newest state is kept. `buttons`: see [`MouseState::buttons`].
-    pub fn agent_mouse_state(self: &Rc<Self>, x: u32, y: u32, buttons: u32, display: u8) {
+    /// before; only the newest state is kept.
+    pub fn agent_mouse_state(self: &Rc<Self>, state: MouseState) {
         let Some(agent) = self.attached_agent() else {
             return;
         };
-        let state = MouseState { x, y, buttons, display };
         if agent.take_self_token() {
             let message = agent::message(kind::MOUSE_STATE, &state.encode());
             agent.add_chunk(Origin::Server, port::SERVER, &message);
@@ -77,8 +76,8 @@ impl Server {
             return;
         };
         let own = &agent.kind().own;
-        if let Some(MouseState { x, y, buttons, display }) = own.mouse.take() {
-            self.agent_mouse_state(x, y, buttons, display);
+        if let Some(state) = own.mouse.take() {
+            self.agent_mouse_state(state);
         } else if own.graphics.take() {
             self.send_graphics_device_info();
         }
