@@ -21,7 +21,7 @@ from lib.guest import make_guest  # noqa: E402
 FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
-# Longest first: two run side by side.
+# Longest first: several run side by side.
 ORDER = ["lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
          "inputs", "tls", "agent_by_hand", "webdav", "qxl", "hotplug", "usb", "custom_channel",
          "websocket", "reconnect", "session"]
@@ -43,7 +43,9 @@ def parse():
                         help="the thread on which our library serves established connections")
     parser.add_argument("--build", default=str(REPOSITORY / "build"), metavar="DIR",
                         help="the directory that holds our libspice-server.so.1 (default: build)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N")
+    parser.add_argument("--jobs", type=int, default=3, metavar="N",
+                        help="test files at a time (default: 3; a machine and its client wait "
+                        "for each other much of the time)")
     parser.add_argument("--differential", action="store_true",
                         help="run with Debian's library, then with ours in both homes, and fail "
                         "where they disagree")
@@ -82,29 +84,20 @@ class Run:
         self.results = []
         self.lock = threading.Lock()
 
-    def execute(self):
+    def reserve(self):
+        """Two runs must not write the same logs: waits for the other one. Returns what is to
+        be kept open meanwhile."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        with open(self.logs / "lock", "w", encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"e2e: another run on {self.title} is under way; waiting for it", flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            return self._execute()
+        lock = open(self.logs / "lock", "w", encoding="ascii")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"e2e: another run on {self.title} is under way; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
 
-    def _execute(self):
-        files = test_files(self.options.names)
-        begin = time.monotonic()
-        print(f"e2e: {len(files)} test files on the library: {self.title}", flush=True)
-        work = queue.Queue()
-        for item in files.items():
-            work.put(item)
-        workers = [threading.Thread(target=self._work, args=(work,))
-                   for _ in range(max(1, self.options.jobs))]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+    def finish(self):
+        """Writes the results to a file and returns its path."""
         self.results.sort(key=lambda result: result["check"])
         part = "-part" if self.options.names else ""
         path = STATE / f"results-{self.title}{part}.json"
@@ -112,20 +105,11 @@ class Run:
         failed = sum(not result["passed"] for result in self.results)
         if failed:
             print(f"e2e: logs are in {self.logs.relative_to(REPOSITORY)}")
-        print(f"e2e: {self.title}: {time.monotonic() - begin:.0f} s, results in "
-              f"{path.relative_to(REPOSITORY)}")
+        print(f"e2e: {self.title}: results in {path.relative_to(REPOSITORY)}")
         print(f"{len(self.results) - failed} passed, {failed} failed", flush=True)
         return path
 
-    def _work(self, work):
-        while True:
-            try:
-                file, only = work.get_nowait()
-            except queue.Empty:
-                return
-            self._run_file(file, only)
-
-    def _run_file(self, file, only):
+    def run_file(self, file, only):
         logs = self.logs / file
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
@@ -153,9 +137,40 @@ class Run:
         with self.lock:
             self.results.append(result)
             word = "ok  " if result["passed"] else "FAIL"
-            print(f"{word} {result['check']} ({result['seconds']} s)", flush=True)
+            print(f"{word} {self.title} {result['check']} ({result['seconds']} s)", flush=True)
             if result["error"]:
                 print(f"     {result['error']}", flush=True)
+
+
+def execute(runs, jobs):
+    """Runs the test files of all runs, `jobs` at a time, the longest first: one queue, so that
+    no run has an end of its own at which processors idle."""
+    files = test_files(runs[0].options.names)
+    work = queue.Queue()
+    for file, only in files.items():
+        for run in runs:
+            work.put((run, file, only))
+    titles = ", ".join(run.title for run in runs)
+    print(f"e2e: {len(files)} test files on: {titles}", flush=True)
+
+    def take():
+        while True:
+            try:
+                run, file, only = work.get_nowait()
+            except queue.Empty:
+                return
+            run.run_file(file, only)
+
+    begin = time.monotonic()
+    locks = [run.reserve() for run in runs]
+    workers = [threading.Thread(target=take) for _ in range(max(1, jobs))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for lock in locks:
+        lock.close()
+    print(f"e2e: done in {time.monotonic() - begin:.0f} s", flush=True)
 
 
 def compare(paths):
@@ -202,13 +217,11 @@ def main():
     runs = [(options.lib, options.home)]
     if options.differential:
         runs = [("debian", None), ("ours", "main"), ("ours", "thread")]
-    failed = 0
-    paths = []
-    for lib, home in runs:
-        run = Run(options, lib, home)
-        paths.append(run.execute())
-        failed += sum(not result["passed"] for result in run.results)
-        failed += 0 if run.results else 1
+    runs = [Run(options, lib, home) for lib, home in runs]
+    execute(runs, options.jobs)
+    paths = [run.finish() for run in runs]
+    failed = sum(not result["passed"] for run in runs for result in run.results)
+    failed += sum(not run.results for run in runs)
     if options.differential:
         failed += compare(paths)
     return 1 if failed else 0
