@@ -32,6 +32,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_POINTERS_REPLACED] = "0.15.1 queues each one for a client that does not read",
     [DIFF_STATES_REPLACED] = "0.15.1 queues each one for a guest that does not read",
     [DIFF_TLS_GOODBYE] = "0.15.1 closes the socket without a word",
+    [DIFF_EVENTS_OF_A_FLOOD] = "a flood must not reach the host's main thread; 0.15.1 tells each",
     [DIFF_CLOSE_CODE] = "RFC 6455 wants the client's code back; 0.15.1 sends none",
 };
 
@@ -98,6 +99,14 @@ static const struct {
     { "tls", "unfinished_handshakes_end", "keeps them for ever" },
     { "tls", "new_keys_without_end", "goes on for ever" },
     { "tls", "suites_of_tls_1_3", "takes no such list" },
+    { "shield", "deadline_of_the_configuration", "has no configuration and no deadline" },
+    { "shield", "oldest_of_an_address_makes_way", "has no limit" },
+    { "shield", "who_has_spoken_stays", "the same" },
+    { "shield", "full_house", "the same" },
+    { "shield", "hosts_sockets_are_apart", "the same" },
+    { "shield", "wrong_passwords_cost_time", "answers at once, always" },
+    { "shield", "made_up_sessions_wait", "the same" },
+    { "shield", "log_lines_of_a_flood", "writes a line for each" },
     { "sasl", "unix_sockets_too", "gives libsasl2 an address that it does not take" },
     { "sasl", "vouched_for", "wants SASL of everybody" },
     { "websocket", "request_in_pieces", "wants all of it with one read" },
