@@ -19,11 +19,13 @@ pub const LINK_DEADLINE: Duration = Duration::from_secs(10);
 /// sockets and on sockets that the host brings. Above this the oldest link of whoever has
 /// most of them makes way for a new one. Each is a descriptor, of which a process may have
 /// 1024 by default.
-pub const PENDING_LINKS: usize = 256;
+pub const PENDING_LINKS: usize = 512;
 
 /// Links under way from one address, which is a /64 with IPv6. A desktop makes ten at once,
-/// and people behind one address share it; half of all are left for the others.
-pub const PENDING_LINKS_PER_ADDRESS: usize = 128;
+/// and people behind one address share it; a quarter of all is left for others. The more
+/// there are, the longer it takes a flood of new links to push out an honest one of the same
+/// address: with 4000 a second a tenth of a second, which is enough for its answer.
+pub const PENDING_LINKS_PER_ADDRESS: usize = 384;
 
 /// Bytes that all links together may hold of what their clients have sent, such as SASL
 /// steps of up to 1 MiB. Above this the link with most of them makes way; honest ones hold a
@@ -38,9 +40,9 @@ pub const FREE_FAILURES: u32 = 5;
 pub const FIRST_DELAY: Duration = Duration::from_millis(250);
 
 /// Longest delay after failed authentications. With [`PENDING_LINKS_PER_ADDRESS`] it bounds
-/// how many passwords one address can try: 16 a second. A person who shares the address
+/// how many passwords one address can try: 26 a second. A person who shares the address
 /// with such a guesser still comes in.
-pub const LONGEST_DELAY: Duration = Duration::from_secs(8);
+pub const LONGEST_DELAY: Duration = Duration::from_secs(15);
 
 /// An address that has failed is forgiven after this time without another failure.
 pub const FAILURE_MEMORY: Duration = Duration::from_secs(600);

@@ -142,10 +142,10 @@ home = \"auto\"
 
 [link]
 deadline = 10
-pending = 256
-pending-per-address = 128
+pending = 512
+pending-per-address = 384
 free-failures = 5
-longest-delay = 8
+longest-delay = 15
 
 [tls]
 min-version = \"1.2\"

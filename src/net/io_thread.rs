@@ -321,7 +321,11 @@ impl Thread {
             self.handle_link_times(Instant::now());
             self.watch_listeners();
             events.clear();
-            if let Err(error) = self.poller.wait(&mut events, self.patience()) {
+            // Rounded up by a millisecond: the kernel counts in whole ones.
+            let patience = self.next_time().map(|next| {
+                next.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+            });
+            if let Err(error) = self.poller.wait(&mut events, patience) {
                 crate::warning!("waiting for sockets failed: {error}");
                 std::thread::sleep(ACCEPT_PAUSE);
             }
@@ -342,7 +346,8 @@ impl Thread {
         match command {
             Command::Listen(listener) => self.add_listener(listener),
             Command::Link(id, stream, options) => {
-                self.begin_link(id, stream, options, Source::Local);
+                let peer = stream.addresses().peer_text;
+                self.begin_link(id, stream, options, Source::Local, peer);
             }
             Command::Adopt(id, adopted) => self.adopt(id, *adopted),
             Command::Fetch(id) => self.with_connection(id, IoConnection::handle_queued),

@@ -116,6 +116,7 @@ impl PendingLink {
         reactor: &IoReactor,
         key: u64,
         mut stream: Stream,
+        peer: String,
         options: LinkOptions,
         tls: Option<&Tls>,
         deadline: Instant,
@@ -127,7 +128,7 @@ impl PendingLink {
         }
         Ok(Self {
             registration: reactor.register(stream.as_raw_fd(), key, Interest::READ)?,
-            peer: stream.addresses().peer_text,
+            peer,
             stream,
             opening: Some(Opening::default()),
             machine: Link::new(options),

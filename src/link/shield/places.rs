@@ -1,6 +1,6 @@
 //! The places of links under way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{LinkId, Source};
 use crate::config::limits;
@@ -31,6 +31,8 @@ struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     places: HashMap<LinkId, Place>,
+    /// The same, of each source the one first that makes way first.
+    order: BTreeSet<(Source, Stage, LinkId)>,
     /// None is zero.
     of: HashMap<Source, usize>,
     bytes: usize,
@@ -40,11 +42,13 @@ impl Places {
     pub(super) fn insert(&mut self, id: LinkId, source: Source) {
         self.remove(id);
         self.places.insert(id, Place { source, stage: Stage::default(), bytes: 0 });
+        self.order.insert((source, Stage::default(), id));
         *self.of.entry(source).or_insert(0) += 1;
     }
 
     pub(super) fn remove(&mut self, id: LinkId) {
         let Some(place) = self.places.remove(&id) else { return };
+        self.order.remove(&(place.source, place.stage, id));
         self.bytes -= place.bytes;
         if let Some(count) = self.of.get_mut(&place.source) {
             *count -= 1;
@@ -56,7 +60,11 @@ impl Places {
 
     pub(super) fn advance(&mut self, id: LinkId, stage: Stage, bytes: usize) {
         if let Some(place) = self.places.get_mut(&id) {
-            place.stage = stage;
+            if place.stage != stage {
+                self.order.remove(&(place.source, place.stage, id));
+                self.order.insert((place.source, stage, id));
+                place.stage = stage;
+            }
             self.bytes = self.bytes - place.bytes + bytes;
             place.bytes = bytes;
         }
@@ -74,21 +82,22 @@ impl Places {
     ) -> Option<(LinkId, LinkEvent)> {
         let own = self.of.get(&source).copied().unwrap_or(0);
         if source.is_local() {
-            let full = own >= policy.pending;
-            return full.then(|| self.first_of(source).map(|id| (id, LinkEvent::TooMany)))?;
+            let first = (own >= policy.pending).then(|| self.first_of(source)).flatten();
+            return first.map(|(_, id)| (id, LinkEvent::TooMany));
         }
         if own >= policy.pending_per_address {
-            return self.first_of(source).map(|id| (id, LinkEvent::TooManyOfAddress));
+            return self.first_of(source).map(|(_, id)| (id, LinkEvent::TooManyOfAddress));
         }
         let local = self.of.get(&Source::Local).copied().unwrap_or(0);
         if self.places.len() - local < policy.pending {
             return None;
         }
-        let most =
-            self.of.iter().filter(|(source, _)| !source.is_local()).map(|(_, n)| *n).max()?;
-        // Several may have most; their links are looked at together.
-        let of_many = |source: Source| !source.is_local() && self.of.get(&source) == Some(&most);
-        self.first(of_many).map(|id| (id, LinkEvent::TooMany))
+        let remote = || self.of.iter().filter(|(source, _)| !source.is_local());
+        let most = remote().map(|(_, count)| *count).max()?;
+        // Several may have most.
+        let first = remote().filter(|(_, count)| **count == most);
+        let first = first.filter_map(|(source, _)| self.first_of(*source)).min();
+        first.map(|(_, id)| (id, LinkEvent::TooMany))
     }
 
     /// The link with most bytes, if all together have too many.
@@ -100,14 +109,11 @@ impl Places {
         heaviest.map(|(id, _)| *id)
     }
 
-    fn first_of(&self, source: Source) -> Option<LinkId> {
-        self.first(|of| of == source)
-    }
-
-    /// The one that has come least far and is oldest, of those sources.
-    fn first(&self, from: impl Fn(Source) -> bool) -> Option<LinkId> {
-        let places = self.places.iter().filter(|(_, place)| from(place.source));
-        places.min_by_key(|(id, place)| (place.stage, **id)).map(|(id, _)| *id)
+    /// The one that has come least far and is oldest.
+    fn first_of(&self, source: Source) -> Option<(Stage, LinkId)> {
+        let from = (source, Stage::Silent, LinkId::MIN);
+        let to = (source, Stage::Asked, LinkId::MAX);
+        self.order.range(from..=to).next().map(|(_, stage, id)| (*stage, *id))
     }
 
     #[cfg(test)]

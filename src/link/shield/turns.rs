@@ -18,32 +18,30 @@ impl Turns {
         }
     }
 
-    /// The next one, which waits no more.
-    pub fn pop(&mut self) -> Option<LinkId> {
-        let (source, mut links) = self.0.pop_front()?;
-        let id = links.pop_front()?;
-        if !links.is_empty() {
-            self.0.push_back((source, links));
-        }
-        Some(id)
+    /// Whose turn it is.
+    pub fn next(&self) -> Option<LinkId> {
+        self.0.front().and_then(|(_, links)| links.front().copied())
     }
 
-    /// The one that [`Self::pop`] took has to wait on, and is still next.
-    pub fn put_back(&mut self, source: Source, id: LinkId) {
-        let mut links = VecDeque::from([id]);
-        if let Some(at) = self.0.iter().position(|(of, _)| *of == source)
-            && let Some((_, others)) = self.0.remove(at)
-        {
-            links.extend(others);
+    /// That one waits no more.
+    pub fn pop(&mut self) {
+        if let Some((source, mut links)) = self.0.pop_front() {
+            links.pop_front();
+            if !links.is_empty() {
+                self.0.push_back((source, links));
+            }
         }
-        self.0.push_front((source, links));
     }
 
     /// This link has ended.
     pub fn remove(&mut self, source: Source, id: LinkId) {
-        if let Some((_, links)) = self.0.iter_mut().find(|(of, _)| *of == source) {
-            links.retain(|other| *other != id);
-            self.0.retain(|(_, links)| !links.is_empty());
+        let Some(at) = self.0.iter().position(|(of, _)| *of == source) else { return };
+        let links = &mut self.0[at].1;
+        if let Some(place) = links.iter().position(|other| *other == id) {
+            links.remove(place);
+            if links.is_empty() {
+                self.0.remove(at);
+            }
         }
     }
 }

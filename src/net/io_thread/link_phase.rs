@@ -5,7 +5,7 @@
 //! [`PendingLink`]'s.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::Socket;
 
@@ -49,10 +49,12 @@ impl Thread {
         match Stream::new(socket) {
             Ok(stream) => {
                 let id = self.new_id();
-                self.told.begin(id, stream.addresses());
+                let addresses = stream.addresses();
+                let peer = addresses.peer_text.clone();
+                self.told.begin(id, addresses);
                 self.tell_links(Instant::now());
                 let options = LinkOptions { secured, skip_auth: false };
-                self.begin_link(id, stream, options, Source::of(address));
+                self.begin_link(id, stream, options, Source::of(address), peer);
             }
             Err((_, error)) => {
                 let why = format!("cannot use an accepted connection: {error}");
@@ -67,25 +69,22 @@ impl Thread {
         stream: Stream,
         options: LinkOptions,
         source: Source,
+        peer: String,
     ) {
         let now = Instant::now();
         self.counters.count(LinkEvent::Begun);
         if let Some((victim, event)) = self.shield.victim_for(source) {
-            let why = match event {
-                LinkEvent::TooManyOfAddress => {
-                    format!(
-                        "there are more than {} links from {source}",
-                        self.link_policy.pending_per_address
-                    )
-                }
-                _ => format!("there are more than {} links", self.link_policy.pending),
+            let from = match event {
+                LinkEvent::TooManyOfAddress => format!(" from {source}"),
+                _ => String::new(),
             };
+            let why = format!("it makes way for a newer one, there are too many{from}");
             self.after_link_step(victim, Progress::Close(Ended::new(event, why)));
         }
         self.shield.enter(id, source);
         let tls = self.tls.as_deref();
         let deadline = now + self.link_policy.deadline;
-        match PendingLink::new(&self.reactor, id, stream, options, tls, deadline, now) {
+        match PendingLink::new(&self.reactor, id, stream, peer, options, tls, deadline, now) {
             Ok(link) => {
                 self.links.insert(id, link);
                 // A client that has spoken already is not taken for a silent one.
@@ -151,7 +150,7 @@ impl Thread {
         let Some(link) = self.links.get(&id) else { return };
         self.shield.advance(id, link.stage(), link.held_bytes());
         while let Some(heavy) = self.shield.too_heavy() {
-            let why = format!("links hold more than {} bytes", limits::LINK_BYTES);
+            let why = format!("all links together hold more than {} bytes", limits::LINK_BYTES);
             let ended = Ended::new(LinkEvent::TooManyBytes, why);
             self.after_link_step(heavy, Progress::Close(ended));
         }
@@ -201,14 +200,15 @@ impl Thread {
     /// Hands out keys to the links that wait for one.
     pub(super) fn serve_keys(&mut self) {
         let policy = self.policy.snapshot();
-        while let Some(id) = self.waiting_for_key.pop() {
-            let Some((link, source)) = self.links.get_mut(&id).zip(self.shield.source(id)) else {
+        while let Some(id) = self.waiting_for_key.next() {
+            let Some(link) = self.links.get_mut(&id) else {
+                self.waiting_for_key.pop();
                 continue;
             };
             let Some(key) = self.keys.take(link.wants_fresh_key(&*policy)) else {
-                self.waiting_for_key.put_back(source, id);
                 return;
             };
+            self.waiting_for_key.pop();
             let progress = link.handle_key(key, &*policy, Instant::now());
             self.after_link_step(id, progress);
         }
@@ -216,6 +216,9 @@ impl Thread {
 
     /// Deadlines, ends of delays, and what is to be told by now.
     pub(super) fn handle_link_times(&mut self, now: Instant) {
+        if self.next_time().is_none_or(|next| next > now) {
+            return;
+        }
         let is_late = |link: &PendingLink| link.deadline() <= now;
         let late: Vec<_> =
             self.links.iter().filter(|(_, link)| is_late(link)).map(|(id, _)| *id).collect();
@@ -251,16 +254,12 @@ impl Thread {
         }
     }
 
-    /// How long nothing needs to be done.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    /// When something needs to be done, unless something happens.
+    pub(super) fn next_time(&self) -> Option<Instant> {
         let links = self.links.values();
         let times = links.flat_map(|link| [Some(link.deadline()), link.held_until()]).flatten();
         let lines = self.quotas.iter().filter_map(|quota| quota.due());
-        let times = times.chain(lines).chain(self.listen_again).chain(self.told.due());
-        // Rounded up by a millisecond: the kernel counts in whole ones.
-        times
-            .min()
-            .map(|first| first.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+        times.chain(lines).chain(self.listen_again).chain(self.told.due()).min()
     }
 
     /// A link has ended, in whatever way.
