@@ -22,6 +22,8 @@ QUERIES = 200
 VISITS = 10
 # What an honest client may need, in seconds.
 SOON = 1.0
+# How long it waits, to say how long that is on Debian's library.
+PATIENCE = 5
 # Below this many seconds a latency says more of the two processors, which eight flooding
 # processes share with the machine, than of the library.
 NOISE = 0.002
@@ -30,8 +32,10 @@ DEVICES = MACHINE + SERIAL_BUS + port(1, PORT)
 
 def start_vm(bench):
     """With a password; the flood knows none."""
-    # One line for each kind of end, and one that says how many more there were.
-    bench.expect_stderr(r"Spice: .*(refused|waits for \d+ ms|\.\.\. and \d+ more links)")
+    if is_ours(bench):
+        bench.expect_stderr(r"Spice: .*(refused|waits for \d+ ms|\.\.\. and \d+ more links)")
+    else:
+        bench.expect_stderr("Spice: ")
     return machine(bench, "password-secret=secret")
 
 
@@ -41,6 +45,10 @@ def machine(bench, access, start=None):
     secret = ["-object", f"secret,id=secret,data={PASSWORD}"]
     spice = ["-spice", f"port=PORT,addr=127.0.0.1,{access}"]
     return (start or bench.qemu)(DEVICES + secret + spice, config=config)
+
+
+def is_ours(bench):
+    return bench.library.name == "ours"
 
 
 class Flood:
@@ -72,9 +80,9 @@ def latency(vm):
 
 
 def visit(vm, address, password):
-    """How long an honest client needs for a main and a port channel."""
+    """How long an honest client needs for a main and a port channel, in seconds."""
     begin = time.monotonic()
-    connect = lambda: socket.create_connection(("127.0.0.1", vm.port), 30, (address, 0))
+    connect = lambda: socket.create_connection(("127.0.0.1", vm.port), PATIENCE, (address, 0))
     with connect() as main, connect() as port_channel:
         assert raw_link.link(main, raw_link.MAIN, password=password) == raw_link.LINK_OK
         kind, body = raw_link.read_message(main)
@@ -85,25 +93,35 @@ def visit(vm, address, password):
         return time.monotonic() - begin
 
 
+def visits(bench, vm, address, password):
+    """Several of them; on Debian's library until one does not come in."""
+    times = []
+    try:
+        while len(times) < VISITS:
+            times.append(visit(vm, address, password))
+    except (OSError, raw_link.Closed):
+        if is_ours(bench):
+            raise
+        times.append(PATIENCE)
+    return times
+
+
 def during(bench, vm, kind, addresses, password=PASSWORD):
     """The figures of a flood; ours have to be good."""
     quiet = latency(vm)
-    visits = {address: [] for address in addresses}
     with Flood(vm, kind) as flood:
         flooded = latency(vm)
-        for address in addresses:
-            for _ in range(VISITS):
-                visits[address].append(visit(vm, address, password))
+        times = {address: visits(bench, vm, address, password) for address in addresses}
     figures = {"connections a second": flood.rate,
                "query-status, quiet, ms": round(quiet * 1000, 2),
                "query-status, flooded, ms": round(flooded * 1000, 2)}
-    for address, times in visits.items():
+    for address, own in times.items():
         figures[f"main and port from {address}, median and longest, ms"] = [
-            round(statistics.median(times) * 1000), round(max(times) * 1000)]
+            round(statistics.median(own) * 1000), round(max(own) * 1000)]
     note(bench, kind, figures)
-    if bench.library.name == "ours":
+    if is_ours(bench):
         assert flooded <= max(2 * quiet, NOISE), figures
-        assert max(max(times) for times in visits.values()) < SOON, figures
+        assert max(max(own) for own in times.values()) < SOON, figures
 
 
 def note(bench, name, figures):
@@ -133,7 +151,7 @@ def idle_connections(bench):
     figures = {"query-status, quiet, ms": round(quiet * 1000, 2),
                "query-status, idle connections, ms": round(held * 1000, 2),
                "main and port, ms": round(took * 1000)}
-    if bench.library.name == "ours":
+    if is_ours(bench):
         left = lambda: [sock for sock in idle if not is_over(sock)]
         wait_until(lambda: not left(), DEADLINE + 5, "the idle connections to end")
         figures["gone after, s"] = round(time.monotonic() - begin, 1)
