@@ -11,7 +11,6 @@ use super::policy::Snapshot;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::sasl::{Authentication, SaslError};
 use super::stream::{Received, Stream};
-use super::tls::Tls;
 use super::websocket::{Opened, Opening, WebSocket};
 use crate::config::limits;
 use crate::link::sasl::{Answer, Ask};
@@ -112,20 +111,15 @@ pub struct Linked {
 }
 
 impl PendingLink {
+    /// For a stream that has begun TLS if the client does.
     pub(super) fn new(
         reactor: &IoReactor,
         key: u64,
-        mut stream: Stream,
+        stream: Stream,
         peer: String,
         options: LinkOptions,
-        tls: Option<&Tls>,
         deadline: Instant,
-        now: Instant,
     ) -> io::Result<Self> {
-        if options.secured {
-            let tls = tls.ok_or_else(|| io::Error::other("TLS is not set up"))?;
-            stream.begin_tls(&tls.context(now))?;
-        }
         Ok(Self {
             registration: reactor.register(stream.as_raw_fd(), key, Interest::READ)?,
             peer,

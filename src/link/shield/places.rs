@@ -30,7 +30,7 @@ struct Place {
 /// Who is there. Ids grow, so that the lower one is the older one.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    places: HashMap<LinkId, Place>,
+    links: HashMap<LinkId, Place>,
     /// The same, of each source the one first that makes way first.
     order: BTreeSet<(Source, Stage, LinkId)>,
     /// None is zero.
@@ -41,13 +41,13 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn insert(&mut self, id: LinkId, source: Source) {
         self.remove(id);
-        self.places.insert(id, Place { source, stage: Stage::default(), bytes: 0 });
+        self.links.insert(id, Place { source, stage: Stage::default(), bytes: 0 });
         self.order.insert((source, Stage::default(), id));
         *self.of.entry(source).or_insert(0) += 1;
     }
 
     pub(super) fn remove(&mut self, id: LinkId) {
-        let Some(place) = self.places.remove(&id) else { return };
+        let Some(place) = self.links.remove(&id) else { return };
         self.order.remove(&(place.source, place.stage, id));
         self.bytes -= place.bytes;
         if let Some(count) = self.of.get_mut(&place.source) {
@@ -59,7 +59,7 @@ impl Places {
     }
 
     pub(super) fn advance(&mut self, id: LinkId, stage: Stage, bytes: usize) {
-        if let Some(place) = self.places.get_mut(&id) {
+        if let Some(place) = self.links.get_mut(&id) {
             if place.stage != stage {
                 self.order.remove(&(place.source, place.stage, id));
                 self.order.insert((place.source, stage, id));
@@ -71,7 +71,7 @@ impl Places {
     }
 
     pub(super) fn source(&self, id: LinkId) -> Option<Source> {
-        self.places.get(&id).map(|place| place.source)
+        self.links.get(&id).map(|place| place.source)
     }
 
     /// Who makes way for one more link from `source`, if there is no place for it.
@@ -89,7 +89,7 @@ impl Places {
             return self.first_of(source).map(|(_, id)| (id, LinkEvent::TooManyOfAddress));
         }
         let local = self.of.get(&Source::Local).copied().unwrap_or(0);
-        if self.places.len() - local < policy.pending {
+        if self.links.len() - local < policy.pending {
             return None;
         }
         let remote = || self.of.iter().filter(|(source, _)| !source.is_local());
@@ -105,7 +105,7 @@ impl Places {
         if self.bytes <= limits::LINK_BYTES {
             return None;
         }
-        let heaviest = self.places.iter().max_by_key(|(id, place)| (place.bytes, **id));
+        let heaviest = self.links.iter().max_by_key(|(id, place)| (place.bytes, **id));
         heaviest.map(|(id, _)| *id)
     }
 
@@ -118,6 +118,6 @@ impl Places {
 
     #[cfg(test)]
     pub(super) fn count(&self, source: Source) -> usize {
-        self.places.values().filter(|place| place.source == source).count()
+        self.links.values().filter(|place| place.source == source).count()
     }
 }

@@ -11,9 +11,9 @@ pub enum Source {
     Local,
     /// This address.
     V4(Ipv4Addr),
-    /// This /64: the smallest network that one person has, with as many addresses as he
-    /// likes.
-    V6([u16; 4]),
+    /// This /64, by its first address: the smallest network that one person has, with as
+    /// many addresses as he likes.
+    V6(Ipv6Addr),
 }
 
 impl Source {
@@ -23,8 +23,7 @@ impl Source {
             None => Self::Local,
             Some(IpAddr::V4(address)) => Self::V4(address),
             Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::V6([a, b, c, d])
+                Self::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
             }
         }
     }
@@ -40,7 +39,7 @@ impl fmt::Display for Source {
         match *self {
             Self::Local => f.write_str("local sockets"),
             Self::V4(address) => address.fmt(f),
-            Self::V6([a, b, c, d]) => write!(f, "{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)),
+            Self::V6(network) => write!(f, "{network}/64"),
         }
     }
 }

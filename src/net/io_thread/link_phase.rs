@@ -4,6 +4,7 @@
 //! The decisions are [`Shield`](crate::link::shield::Shield)'s, the steps
 //! [`PendingLink`]'s.
 
+use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::{ACCEPT_PAUSE, ConnectionId, Notice, Thread};
 use crate::config::limits;
 use crate::link::LinkOptions;
 use crate::link::shield::Source;
+use crate::log::quota::Quota;
 use crate::net::pending_link::{Ended, Need, PendingLink, Progress};
 use crate::net::reactor::{Interest, Registration};
 use crate::net::stream::Stream;
@@ -82,9 +84,7 @@ impl Thread {
             self.after_link_step(victim, Progress::Close(Ended::new(event, why)));
         }
         self.shield.enter(id, source);
-        let tls = self.tls.as_deref();
-        let deadline = now + self.link_policy.deadline;
-        match PendingLink::new(&self.reactor, id, stream, peer, options, tls, deadline, now) {
+        match self.new_link(id, stream, peer, options, now) {
             Ok(link) => {
                 self.links.insert(id, link);
                 // A client that has spoken already is not taken for a silent one.
@@ -100,6 +100,22 @@ impl Thread {
                 self.tell_link_ended(id);
             }
         }
+    }
+
+    fn new_link(
+        &self,
+        id: ConnectionId,
+        mut stream: Stream,
+        peer: String,
+        options: LinkOptions,
+        now: Instant,
+    ) -> io::Result<PendingLink> {
+        if options.secured {
+            let tls = self.tls.as_ref().ok_or_else(|| io::Error::other("TLS is not set up"))?;
+            stream.begin_tls(&tls.context(now))?;
+        }
+        let deadline = now + self.link_policy.deadline;
+        PendingLink::new(&self.reactor, id, stream, peer, options, deadline)
     }
 
     /// The socket of a link may be ready.
@@ -258,7 +274,7 @@ impl Thread {
     pub(super) fn next_time(&self) -> Option<Instant> {
         let links = self.links.values();
         let times = links.flat_map(|link| [Some(link.deadline()), link.held_until()]).flatten();
-        let lines = self.quotas.iter().filter_map(|quota| quota.due());
+        let lines = self.quotas.iter().filter_map(Quota::due);
         times.chain(lines).chain(self.listen_again).chain(self.told.due()).min()
     }
 
