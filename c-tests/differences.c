@@ -108,6 +108,7 @@ static const struct {
     { "shield", "made_up_sessions_wait", "the same" },
     { "shield", "log_lines_of_a_flood", "writes a line for each" },
     { "sasl", "unix_sockets_too", "gives libsasl2 an address that it does not take" },
+    { "sasl", "much_data_of_many", "takes memory for all" },
     { "sasl", "vouched_for", "wants SASL of everybody" },
     { "websocket", "request_in_pieces", "wants all of it with one read" },
     { "websocket", "longest_request", "takes 4095 bytes, which cookies can fill" },
