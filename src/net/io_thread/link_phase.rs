@@ -12,6 +12,7 @@ use socket2::Socket;
 
 use super::{ACCEPT_PAUSE, ConnectionId, Notice, Thread};
 use crate::config::limits;
+use crate::guard::guard;
 use crate::link::LinkOptions;
 use crate::link::shield::Source;
 use crate::log::quota::Quota;
@@ -88,7 +89,13 @@ impl Thread {
             Ok(link) => {
                 self.links.insert(id, link);
                 // A client that has spoken already is not taken for a silent one.
-                self.step_link(id);
+                let step = || {
+                    self.step_link(id);
+                    true
+                };
+                if !guard("first step of a link", false, step) {
+                    self.abandon(id);
+                }
             }
             Err(error) => {
                 self.note(
