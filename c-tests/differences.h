@@ -59,6 +59,8 @@ enum difference {
     DIFF_CARD_STAYS,
     /** Bytes of a close code in the answer to a WebSocket's close frame. */
     DIFF_CLOSE_CODE,
+    /** Events of links that come to nothing, when there are very many. */
+    DIFF_EVENTS_OF_A_FLOOD,
     DIFF_COUNT
 };
 

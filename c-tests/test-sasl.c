@@ -9,6 +9,7 @@
 #include "rig.h"
 #include "tls.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sasl/sasl.h>
@@ -558,6 +559,39 @@ static void longest_data(void)
     close_bench(&b);
 }
 
+/* Nobody has authenticated, so all of them together may hold 16 MiB. */
+static void much_data_of_many(void)
+{
+    enum { MANY = 60, MIB = 1024 };
+    struct bench b;
+    static struct user u[MANY];
+    uint8_t *much = malloc(DATA_MAX);
+    memset(much, 'x', DATA_MAX);
+    open_bench(&b);
+    for (int i = 0; i < MANY; i++) {
+        reach(&b, &u[i], false);
+        begin(&u[i], CH_MAIN, 0, 0);
+        write_counted(&u[i], "DIGEST-MD5", 10);
+        write_number(&u[i], DATA_MAX);
+    }
+    tap_peak_reset();
+    long before = tap_peak_kib();
+    int open = 0;
+    for (int i = 0; i < MANY; i++)
+        (void)client_write(&u[i].c, much, DATA_MAX - 1);
+    host_run_for(100);
+    long growth = tap_peak_kib() - before;
+    EXPECT_MSG(growth < 24 * MIB, "%ld KiB for links that are not done", growth);
+    for (int i = 0; i < MANY; i++)
+        open += recv(u[i].c.fd, much, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    EXPECT_MSG(open >= 7 && open <= 16, "%d of %d are left", open, MANY);
+    works(&b, "DIGEST-MD5", false);
+    for (int i = 0; i < MANY; i++)
+        leave(&u[i]);
+    free(much);
+    close_bench(&b);
+}
+
 /* Wrapped bytes that were changed on the way end the connection. */
 static void changed_bytes(void)
 {
@@ -675,6 +709,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(wrong_passwords),
     TAP_CASE(wrong_sizes),
     TAP_CASE(longest_data),
+    TAP_CASE(much_data_of_many),
     TAP_CASE(changed_bytes),
     TAP_CASE(passwords_do_not_count),
     TAP_CASE(passwords_count_again),

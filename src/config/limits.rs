@@ -13,11 +13,83 @@ pub const MULTIMEDIA_DELAY_MS: u32 = 400;
 
 /// Longest time from accept to the ticket. Upstream waits for ever; ten seconds
 /// are far more than any client needs on any network a desktop is usable over.
+///
+/// Key: link.deadline
 pub const LINK_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Links under way at once. Above this no further connection is accepted until
-/// one ends; the kernel's backlog holds the others.
-pub const PENDING_LINKS: usize = 256;
+/// Links under way at once: so many from addresses, and apart from them so many on unix
+/// sockets and on sockets that the host brings. Above this the oldest link of whoever has
+/// most of them makes way for a new one. Each is a descriptor, of which a process may have
+/// 1024 by default.
+///
+/// Key: link.pending
+pub const PENDING_LINKS: usize = 512;
+
+/// Links under way from one address, which is a /64 with IPv6. A desktop makes ten at once,
+/// and people behind one address share it; a quarter of all is left for others. The more
+/// there are, the longer it takes a flood of new links to push out an honest one of the same
+/// address: with 4000 a second a tenth of a second, which is enough for its answer.
+///
+/// Key: link.pending-per-address
+pub const PENDING_LINKS_PER_ADDRESS: usize = 384;
+
+/// Bytes that all links together may hold of what their clients have sent, such as SASL
+/// steps of up to 1 MiB. Above this the link with most of them makes way; honest ones hold a
+/// few KiB, with Kerberos 64.
+pub const LINK_BYTES: usize = 16 * 1024 * 1024;
+
+/// Failed authentications of one address that cost it nothing: people mistype.
+///
+/// Key: link.free-failures
+pub const FREE_FAILURES: u32 = 5;
+
+/// What the first failed authentication after those costs the address' next links. Each
+/// further one doubles it.
+pub const FIRST_DELAY: Duration = Duration::from_millis(250);
+
+/// Longest delay after failed authentications. With [`PENDING_LINKS_PER_ADDRESS`] it bounds
+/// how many passwords one address can try: 26 a second. A person who shares the address
+/// with such a guesser still comes in.
+///
+/// Key: link.longest-delay
+pub const LONGEST_DELAY: Duration = Duration::from_secs(15);
+
+/// An address that has failed is forgiven after this time without another failure.
+pub const FAILURE_MEMORY: Duration = Duration::from_secs(600);
+
+/// Addresses whose failures are remembered. The one that has been quiet for longest is
+/// forgotten for a new one; each costs a few dozen bytes.
+pub const FAILING_ADDRESSES: usize = 4096;
+
+/// Links that the host is told of at once before they are authenticated, see
+/// [`TOLD_PER_SECOND`]. More than all clients of a machine make when they come at once.
+pub const TOLD_AT_ONCE: u32 = 256;
+
+/// Links a second that the host is told of before they are authenticated, after
+/// [`TOLD_AT_ONCE`]. Each costs the host two events on its main thread, and whoever listens
+/// to QEMU's monitor two lines.
+pub const TOLD_PER_SECOND: u32 = 100;
+
+/// Log lines about links that end in the same way, in [`LINK_LINES_WINDOW`].
+pub const LINK_LINES: u32 = 20;
+
+/// See [`LINK_LINES`].
+pub const LINK_LINES_WINDOW: Duration = Duration::from_secs(60);
+
+/// Longest deadline that a configuration may give links.
+pub const LINK_DEADLINE_MOST: Duration = Duration::from_secs(3600);
+
+/// Most links under way that a configuration may allow: each is a descriptor.
+pub const PENDING_LINKS_MOST: usize = 4096;
+
+/// Most failed authentications that a configuration may leave without consequence.
+pub const FREE_FAILURES_MOST: u32 = 1000;
+
+/// Longest delay that a configuration may set: above a minute people take it for broken.
+pub const LONGEST_DELAY_MOST: Duration = Duration::from_secs(60);
+
+/// Connections accepted before links under way have their turn.
+pub const ACCEPT_TURN: usize = 64;
 
 /// Bytes taken from one socket before the next one has its turn.
 pub const READ_TURN: usize = 256 * 1024;
@@ -199,8 +271,9 @@ pub const FRESH_AFTER: Duration = Duration::from_micros(50);
 /// Gathered bytes that are sent without waiting for the end of the turn.
 pub const GATHERED: usize = 256 * 1024;
 
-/// Ticket keys kept ready. A desktop client links eight or so channels at once.
-pub const KEYS_READY: usize = 8;
+/// Ticket keys kept ready. A desktop client links ten or so channels at once, and several
+/// may come while others waste keys. All of them take a third of a second to make.
+pub const KEYS_READY: usize = 32;
 
 /// Retry of a refused device write, for devices that do not announce when they
 /// become writable.

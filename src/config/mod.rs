@@ -1,6 +1,6 @@
 //! Settings that do not come from the C API: limits, where connections live, which
 //! device becomes which channel, what may pass to and from the guest's
-//! agent, how old TLS may be, and for whom there is WebSocket.
+//! agent, how old TLS may be, for whom there is WebSocket, and what links may cost.
 //!
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
@@ -9,6 +9,7 @@ pub mod agent;
 pub mod file;
 pub mod home;
 pub mod limits;
+pub mod link;
 mod print;
 pub mod registry;
 pub mod stamp;
@@ -17,6 +18,7 @@ pub mod websocket;
 
 use agent::AgentPolicy;
 use home::HomeKind;
+use link::LinkPolicy;
 use registry::Registry;
 use tls::TlsVersion;
 use websocket::WebSocketPolicy;
@@ -34,4 +36,6 @@ pub struct Config {
     pub oldest_tls: TlsVersion,
     /// Who may come in by WebSocket.
     pub websocket: WebSocketPolicy,
+    /// How links are kept from harming others.
+    pub link: LinkPolicy,
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::Config;
 use super::agent::AgentPolicy;
 use super::home::HomeKind;
+use super::link::LinkPolicy;
 use super::registry::{Busy, Policy, Selector};
 use super::websocket::{Origin, Origins, WebSocketPolicy};
 
@@ -17,6 +18,7 @@ impl fmt::Display for Config {
             Some(HomeKind::Thread) => "thread",
         };
         write!(f, "[io]\nhome = \"{home}\"\n")?;
+        links(f, self.link)?;
         write!(f, "\n[tls]\nmin-version = \"{}\"\n", self.oldest_tls.text())?;
         websocket(f, &self.websocket)?;
         write!(f, "\n[channels]\n")?;
@@ -32,6 +34,14 @@ impl fmt::Display for Config {
         }
         agent(f, self.agent)
     }
+}
+
+fn links(f: &mut fmt::Formatter<'_>, policy: LinkPolicy) -> fmt::Result {
+    let LinkPolicy { deadline, pending, pending_per_address, free_failures, longest_delay } =
+        policy;
+    write!(f, "\n[link]\ndeadline = {}\npending = {pending}\n", deadline.as_secs())?;
+    write!(f, "pending-per-address = {pending_per_address}\nfree-failures = {free_failures}\n")?;
+    writeln!(f, "longest-delay = {}", longest_delay.as_secs())
 }
 
 fn websocket(f: &mut fmt::Formatter<'_>, policy: &WebSocketPolicy) -> fmt::Result {
@@ -98,6 +108,7 @@ mod tests {
     use super::*;
     use crate::config::agent::AgentChange;
     use crate::config::file::File;
+    use crate::config::link::LinkChange;
     use crate::config::registry::{PolicyChange, Registry, Rule};
     use crate::config::tls::TlsVersion;
 
@@ -115,6 +126,7 @@ mod tests {
         assert_eq!(a.agent, b.agent);
         assert_eq!(a.oldest_tls, b.oldest_tls);
         assert_eq!(a.websocket, b.websocket);
+        assert_eq!(a.link, b.link);
         assert_eq!(a.registry.defaults(), b.registry.defaults());
         let rules = |config: &Config| -> Vec<_> {
             config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
@@ -127,6 +139,13 @@ mod tests {
         let expected = "\
 [io]
 home = \"auto\"
+
+[link]
+deadline = 10
+pending = 512
+pending-per-address = 384
+free-failures = 5
+longest-delay = 15
 
 [tls]
 min-version = \"1.2\"
@@ -220,6 +239,21 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
         (any::<bool>(), origins).prop_map(|(enabled, origins)| WebSocketPolicy { enabled, origins })
     }
 
+    fn link_change() -> impl Strategy<Value = LinkChange> {
+        let seconds = |range| prop::option::of(range).prop_map(|s| s.map(Duration::from_secs));
+        let links = || prop::option::of(1..=4096_usize);
+        let failures = prop::option::of(0..=1000_u32);
+        (seconds(1..=3600_u64), links(), links(), failures, seconds(0..=60_u64)).prop_map(
+            |(deadline, pending, pending_per_address, free_failures, longest_delay)| LinkChange {
+                deadline,
+                pending,
+                pending_per_address,
+                free_failures,
+                longest_delay,
+            },
+        )
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_reads_the_same(
@@ -231,13 +265,15 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             oldest_tls in prop::sample::select(
                 vec![TlsVersion::Tls10, TlsVersion::Tls11, TlsVersion::Tls12, TlsVersion::Tls13]),
             websocket in websocket_policy(),
+            link in link_change(),
         ) {
             let mut registry = Registry::new(defaults.on(Policy::default()));
             for rule in rules {
                 let _ = registry.add(rule);
             }
             let agent = agent.on(AgentPolicy::default());
-            let config = Config { home, registry, agent, oldest_tls, websocket };
+            let link = link.on(LinkPolicy::default());
+            let config = Config { home, registry, agent, oldest_tls, websocket, link };
             assert_same(&read(&config.to_string()), &config);
         }
     }

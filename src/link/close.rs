@@ -4,6 +4,7 @@
 
 use super::sasl::SaslRefusal;
 use super::ticket::TicketRefusal;
+use crate::stats::LinkEvent;
 use crate::wire::ChannelKey;
 use crate::wire::link::{BadLinkMess, LinkError, LinkMess, LinkReply};
 
@@ -56,6 +57,23 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// What this counts as.
+    pub fn event(&self) -> LinkEvent {
+        match self {
+            Self::NotSpice(_)
+            | Self::Version { .. }
+            | Self::MessageSize(_)
+            | Self::BadMessage(_)
+            | Self::Mechanism(_) => LinkEvent::BadBytes,
+            Self::NeedSecured(_)
+            | Self::NeedUnsecured(_)
+            | Self::NoSuchChannel(_)
+            | Self::SaslRequired => LinkEvent::Refused,
+            Self::Undecipherable | Self::Ticket(_) => LinkEvent::WrongPassword,
+            Self::Sasl(refusal) => refusal.event(),
+        }
+    }
+
     /// What is sent before the link is closed: a refusing link reply up to
     /// the choice of the mechanism, the link result alone after it, or nothing.
     pub(super) fn farewell(&self) -> Option<Vec<u8>> {

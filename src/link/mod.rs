@@ -12,6 +12,7 @@ mod close;
 pub mod sasl;
 #[cfg(test)]
 mod sasl_tests;
+pub mod shield;
 #[cfg(test)]
 mod tests;
 pub mod ticket;
@@ -159,6 +160,23 @@ impl Link {
     pub fn wants_input(&self) -> bool {
         let most = self.state.needed().unwrap_or(0).max(INPUT_MAX);
         !matches!(self.state, State::Ended) && self.input.len() < most
+    }
+
+    /// The session that the client wants to join, once it has said which channel it wants;
+    /// 0: a new one.
+    pub fn asked(&self) -> Option<u32> {
+        match &self.state {
+            State::Key(mess)
+            | State::Mechanism(mess, _)
+            | State::Ticket(mess, _)
+            | State::Sasl(mess, _) => Some(mess.connection_id),
+            State::Magic | State::Header | State::Message(_) | State::Ended => None,
+        }
+    }
+
+    /// Memory that the client's bytes take.
+    pub fn held_bytes(&self) -> usize {
+        self.input.capacity()
     }
 
     /// Bytes arrived. All are kept or used up, so a caller that minds

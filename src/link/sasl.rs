@@ -4,6 +4,7 @@
 //! The authentication itself is done outside: a question goes out as [`Ask`], its answer
 //! comes back by `Link::handle_mechanisms` and `Link::handle_sasl`. No state of its own but the place in the order.
 
+use crate::stats::LinkEvent;
 use crate::wire::link::{LinkError, LinkReply};
 
 /// What the caller has to ask the SASL library.
@@ -119,6 +120,17 @@ impl Place {
 }
 
 impl SaslRefusal {
+    /// What this counts as. What the library refuses may have been a password.
+    pub(super) fn event(&self) -> LinkEvent {
+        match self {
+            Self::Failed(_) => LinkEvent::WrongPassword,
+            Self::TooWeak => LinkEvent::Refused,
+            Self::NameLength(_) | Self::Mechanism | Self::FirstLength(_) | Self::Length(_) => {
+                LinkEvent::BadBytes
+            }
+        }
+    }
+
     /// What is sent before the link is closed.
     pub(super) fn farewell(&self) -> Option<Vec<u8>> {
         match self {

@@ -4,6 +4,8 @@
 //! sink itself (GLib's `g_log`, or stderr) is installed by `host::log_sink`,
 //! because finding it needs `dlsym`. Any thread may log.
 
+pub mod quota;
+
 use std::fmt;
 use std::sync::OnceLock;
 

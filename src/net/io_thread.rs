@@ -1,7 +1,10 @@
 //! The I/O thread: listeners, links under way, and the connections that live here.
 //!
 //! The main thread sends commands and gets notices; nothing here calls the host.
-//! A panic in a step closes the connection it belongs to and nothing else.
+//! A panic in a step closes the connection it belongs to and nothing else. What happens to
+//! links under way is in `link_phase`.
+
+mod link_phase;
 
 use std::collections::HashMap;
 use std::io;
@@ -14,14 +17,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use polling::{Events, Poller};
-use socket2::Socket;
 
 use super::crossing::Crossing;
 use super::endpoint::Endpoint;
 use super::io_connection::{IoConnection, Report};
 use super::keys::KeyStock;
 use super::listener::Listener;
-use super::pending_link::{PendingLink, Progress};
+use super::pending_link::{Ended, PendingLink, Progress};
 use super::policy::SharedPolicy;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Addresses, Stream};
@@ -31,8 +33,12 @@ use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
 use crate::config::limits;
+use crate::config::link::LinkPolicy;
 use crate::guard::guard;
 use crate::link::LinkOptions;
+use crate::link::shield::{Shield, Source, Told, Turns};
+use crate::log::quota::Quota;
+use crate::stats::{LinkCounters, LinkEvent};
 
 pub use super::pending_link::Linked;
 
@@ -83,6 +89,7 @@ pub struct IoThread {
     wake: Arc<Wake>,
     next_id: Arc<AtomicU64>,
     keys: Arc<KeyStock>,
+    counters: Arc<LinkCounters>,
     serves_tls: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -104,7 +111,11 @@ impl Wake {
 
 impl IoThread {
     /// Starts the thread. Without `tls` no client can begin with it.
-    pub fn start(policy: Arc<SharedPolicy>, tls: Option<Arc<Tls>>) -> io::Result<Self> {
+    pub fn start(
+        policy: Arc<SharedPolicy>,
+        link_policy: LinkPolicy,
+        tls: Option<Arc<Tls>>,
+    ) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         let (commands, received) = unbounded();
         let (send_notice, notices) = unbounded();
@@ -115,6 +126,7 @@ impl IoThread {
         })?);
         let next_id = Arc::new(AtomicU64::new(1));
         let serves_tls = tls.is_some();
+        let counters = Arc::new(LinkCounters::default());
         let mut reactor = Thread {
             reactor: IoReactor::new(Arc::clone(&poller)),
             poller: Arc::clone(&poller),
@@ -129,7 +141,12 @@ impl IoThread {
             listening: true,
             listen_again: None,
             links: HashMap::new(),
-            waiting_for_key: Vec::new(),
+            shield: Shield::new(link_policy),
+            link_policy,
+            told: Told::default(),
+            waiting_for_key: Turns::default(),
+            counters: Arc::clone(&counters),
+            quotas: <[Quota; LinkEvent::ALL.len()]>::default(),
             connections: HashMap::new(),
         };
         let thread =
@@ -141,6 +158,7 @@ impl IoThread {
             wake,
             next_id,
             keys,
+            counters,
             serves_tls,
             thread: Mutex::new(Some(thread)),
         })
@@ -177,6 +195,11 @@ impl IoThread {
     /// Passwords are in use: keep ticket keys in stock.
     pub fn expect_passwords(&self) {
         self.keys.expect_fresh();
+    }
+
+    /// What has become of links so far.
+    pub fn link_counters(&self) -> &LinkCounters {
+        &self.counters
     }
 
     /// Whether clients can begin with TLS.
@@ -264,12 +287,18 @@ struct Thread {
     next_id: Arc<AtomicU64>,
     // Each registration stands before what it watches: it must be dropped first.
     listeners: HashMap<u64, (IoRegistration, Listener)>,
-    /// Whether the listeners are being watched: not while too many links are
-    /// under way, or for a moment after accept failed.
+    /// Whether the listeners are being watched: not for a moment after accept failed, or
+    /// while too many notices wait.
     listening: bool,
     listen_again: Option<Instant>,
     links: HashMap<ConnectionId, PendingLink>,
-    waiting_for_key: Vec<ConnectionId>,
+    shield: Shield,
+    link_policy: LinkPolicy,
+    /// Links whose host has not heard of them.
+    told: Told<Addresses>,
+    waiting_for_key: Turns,
+    counters: Arc<LinkCounters>,
+    quotas: [Quota; LinkEvent::ALL.len()],
     connections: HashMap<ConnectionId, IoConnection>,
 }
 
@@ -283,15 +312,20 @@ impl Thread {
         loop {
             for command in self.commands.clone().try_iter() {
                 if matches!(command, Command::Stop) {
+                    self.tell_dropped(Instant::now() + limits::LINK_LINES_WINDOW);
                     return true;
                 }
                 self.handle_command(command);
             }
             self.serve_keys();
-            self.end_late_links();
+            self.handle_link_times(Instant::now());
             self.watch_listeners();
             events.clear();
-            if let Err(error) = self.poller.wait(&mut events, self.patience()) {
+            // Rounded up by a millisecond: the kernel counts in whole ones.
+            let patience = self.next_time().map(|next| {
+                next.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+            });
+            if let Err(error) = self.poller.wait(&mut events, patience) {
                 crate::warning!("waiting for sockets failed: {error}");
                 std::thread::sleep(ACCEPT_PAUSE);
             }
@@ -311,19 +345,22 @@ impl Thread {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Listen(listener) => self.add_listener(listener),
-            Command::Link(id, stream, options) => self.begin_link(id, stream, options),
+            Command::Link(id, stream, options) => {
+                let peer = stream.addresses().peer_text;
+                self.begin_link(id, stream, options, Source::Local, peer);
+            }
             Command::Adopt(id, adopted) => self.adopt(id, *adopted),
             Command::Fetch(id) => self.with_connection(id, IoConnection::handle_queued),
             Command::Resume(id) => self.with_connection(id, IoConnection::resume),
             Command::Close(id) => {
                 self.connections.remove(&id);
-                self.links.remove(&id);
+                self.forget_link(id);
             }
             Command::CutLinks(before) => {
                 let older = self.links.keys().copied().filter(|id| *id < before);
                 for id in older.collect::<Vec<_>>() {
-                    let reason = "passwords have just come into force".to_owned();
-                    self.after_link_step(id, Progress::Close(reason));
+                    let reason = "passwords have just come into force";
+                    self.after_link_step(id, Progress::Close(Ended::new(LinkEvent::Cut, reason)));
                 }
             }
             Command::Stop => {}
@@ -333,9 +370,8 @@ impl Thread {
     fn handle_ready(&mut self, key: u64, readable: bool, writable: bool) {
         if self.listeners.contains_key(&key) {
             self.accept(key);
-        } else if let Some(link) = self.links.get_mut(&key) {
-            let progress = link.handle_ready(&self.policy.snapshot(), Instant::now());
-            self.after_link_step(key, progress);
+        } else if self.links.contains_key(&key) {
+            self.step_link(key);
         } else {
             self.with_connection(key, |connection| connection.handle_ready(readable, writable));
         }
@@ -343,8 +379,9 @@ impl Thread {
 
     /// A step of this connection or link panicked: its state is suspect.
     fn abandon(&mut self, key: u64) {
-        if self.links.remove(&key).is_some() {
-            self.notify(Notice::LinkEnded(key));
+        if self.forget_link(key).is_some() {
+            self.counters.count(LinkEvent::Failed);
+            self.tell_link_ended(key);
         } else if let Some(connection) = self.connections.remove(&key) {
             connection.abandon();
             self.notify(Notice::Arrived(key));
@@ -360,126 +397,6 @@ impl Thread {
             }
             Err(error) => crate::warning!("cannot watch a listening socket: {error}"),
         }
-    }
-
-    fn accept(&mut self, key: u64) {
-        while self.links.len() < limits::PENDING_LINKS && self.notices.len() < limits::NOTICES {
-            let Some((_, listener)) = self.listeners.get(&key) else {
-                return;
-            };
-            match listener.accept() {
-                Ok(Some(socket)) => {
-                    let secured = listener.is_secured();
-                    self.accepted(socket, secured);
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    crate::warning!("cannot accept a connection: {error}");
-                    self.listen_again = Some(Instant::now() + ACCEPT_PAUSE);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn accepted(&mut self, socket: Socket, secured: bool) {
-        match Stream::new(socket) {
-            Ok(stream) => {
-                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                self.notify(Notice::Connected(id, stream.addresses()));
-                self.begin_link(id, stream, LinkOptions { secured, skip_auth: false });
-            }
-            Err((_, error)) => crate::warning!("cannot use an accepted connection: {error}"),
-        }
-    }
-
-    fn begin_link(&mut self, id: ConnectionId, stream: Stream, options: LinkOptions) {
-        let tls = self.tls.as_deref();
-        match PendingLink::new(&self.reactor, id, stream, options, tls, Instant::now()) {
-            Ok(link) => {
-                self.links.insert(id, link);
-            }
-            Err(error) => {
-                crate::warning!("cannot serve a new connection: {error}");
-                self.notify(Notice::LinkEnded(id));
-            }
-        }
-    }
-
-    fn after_link_step(&mut self, id: ConnectionId, progress: Progress) {
-        match progress {
-            Progress::Waiting => {}
-            Progress::NeedKey => {
-                self.waiting_for_key.push(id);
-                self.serve_keys();
-            }
-            Progress::Authenticated(request) => {
-                if let Some(link) = self.links.remove(&id) {
-                    self.notify(Notice::Linked(id, Box::new(link.into_linked(request))));
-                }
-            }
-            Progress::Close(reason) => {
-                if let Some(link) = self.links.remove(&id) {
-                    crate::warning!("link from {} refused: {reason}", link.peer());
-                    self.notify(Notice::LinkEnded(id));
-                }
-            }
-        }
-    }
-
-    /// Hands out keys to the links that wait for one, in order.
-    fn serve_keys(&mut self) {
-        let policy = self.policy.snapshot();
-        for id in std::mem::take(&mut self.waiting_for_key) {
-            let Some(link) = self.links.get_mut(&id) else {
-                continue;
-            };
-            let Some(key) = self.keys.take(link.wants_fresh_key(&*policy)) else {
-                self.waiting_for_key.push(id);
-                continue;
-            };
-            let progress = link.handle_key(key, &*policy, Instant::now());
-            self.after_link_step(id, progress);
-        }
-    }
-
-    fn end_late_links(&mut self) {
-        let now = Instant::now();
-        let late: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.deadline() <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            let reason = format!("not finished within {} s", limits::LINK_DEADLINE.as_secs());
-            self.after_link_step(id, Progress::Close(reason));
-        }
-    }
-
-    fn watch_listeners(&mut self) {
-        if self.listen_again.is_some_and(|when| when <= Instant::now()) {
-            self.listen_again = None;
-        }
-        if self.notices.len() >= limits::NOTICES {
-            self.listen_again = Some(Instant::now() + ACCEPT_PAUSE);
-        }
-        let listen = self.listen_again.is_none() && self.links.len() < limits::PENDING_LINKS;
-        if listen != self.listening {
-            self.listening = listen;
-            for (registration, _) in self.listeners.values_mut() {
-                registration.set_interest(Interest { read: listen, write: false });
-            }
-        }
-    }
-
-    /// How long nothing needs to be done.
-    fn patience(&self) -> Option<Duration> {
-        let deadlines = self.links.values().map(PendingLink::deadline).chain(self.listen_again);
-        // Rounded up by a millisecond: the kernel counts in whole ones.
-        deadlines
-            .min()
-            .map(|first| first.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
     fn adopt(&mut self, id: ConnectionId, adopted: Adopted) {

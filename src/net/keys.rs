@@ -3,7 +3,10 @@
 //! A key takes about ten milliseconds, so a thread of its own keeps a small stock.
 //! With a password each link gets a fresh key: a reused one would let a recorded
 //! ticket be played back. Without a password nothing secret is sent and one key
-//! serves everybody. The thread keeps the host's priority on purpose: changing it
+//! serves everybody. A link comes for its key only after its link message and after
+//! what its address has to wait, and addresses take turns when there are too few. A key
+//! that was sent is never given to another link, even if its client left without a ticket:
+//! the ticket may have been on its way, and recorded. The thread keeps the host's priority on purpose: changing it
 //! is a forbidden system call under QEMU's sandbox.
 
 use std::collections::VecDeque;

@@ -86,13 +86,14 @@ impl Listener {
         self.secured
     }
 
-    /// The next waiting connection, `None` when there is none.
-    pub fn accept(&self) -> io::Result<Option<Socket>> {
+    /// The next waiting connection and its peer's address, if it has one; `None` when there
+    /// is none.
+    pub fn accept(&self) -> io::Result<Option<(Socket, Option<IpAddr>)>> {
         let Some(socket) = &self.socket else {
             return Ok(None);
         };
         match socket.accept() {
-            Ok((accepted, _)) => Ok(Some(accepted)),
+            Ok((accepted, peer)) => Ok(Some((accepted, peer.as_socket().map(|end| end.ip())))),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock
                 | io::ErrorKind::Interrupted

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -11,12 +11,13 @@ use super::policy::Snapshot;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::sasl::{Authentication, SaslError};
 use super::stream::{Received, Stream};
-use super::tls::Tls;
 use super::websocket::{Opened, Opening, WebSocket};
 use crate::config::limits;
 use crate::link::sasl::{Answer, Ask};
+use crate::link::shield::Stage;
 use crate::link::ticket::TicketKey;
 use crate::link::{Action, Link, LinkOptions, Policy, Request};
+use crate::stats::LinkEvent;
 
 /// A link under way.
 #[derive(Debug)]
@@ -34,8 +35,12 @@ pub(super) struct PendingLink {
     wraps: bool,
     /// Bytes that the socket has not taken yet.
     unsent: Vec<u8>,
+    /// Something has come.
+    spoke: bool,
     /// When the client must have finished.
     deadline: Instant,
+    /// Until when it waits, and what for, because its address has failed before.
+    held: Option<(Instant, Need)>,
     peer: String,
 }
 
@@ -44,12 +49,48 @@ pub(super) struct PendingLink {
 pub(super) enum Progress {
     /// Wait for the socket.
     Waiting,
-    /// Wait for a key.
-    NeedKey,
+    /// The client is going to authenticate.
+    Authenticating(Need),
     /// The client may have its channel.
     Authenticated(Request),
     /// Close it, for this reason.
-    Close(String),
+    Close(Ended),
+}
+
+/// What a client needs to authenticate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A key for its password.
+    Key,
+    /// The SASL library's attention.
+    Sasl,
+}
+
+/// Why a link is closed.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// What it counts as.
+    pub(super) event: LinkEvent,
+    /// For the log.
+    pub(super) why: String,
+}
+
+impl Ended {
+    pub(super) fn new(event: LinkEvent, why: impl Into<String>) -> Self {
+        Self { event, why: why.into() }
+    }
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        let event = match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::TimedOut => LinkEvent::Left,
+            _ => LinkEvent::BadBytes,
+        };
+        Self::new(event, error.to_string())
+    }
 }
 
 /// What remains of a link that succeeded.
@@ -70,21 +111,18 @@ pub struct Linked {
 }
 
 impl PendingLink {
+    /// For a stream that has begun TLS if the client does.
     pub(super) fn new(
         reactor: &IoReactor,
         key: u64,
-        mut stream: Stream,
+        stream: Stream,
+        peer: String,
         options: LinkOptions,
-        tls: Option<&Tls>,
-        now: Instant,
+        deadline: Instant,
     ) -> io::Result<Self> {
-        if options.secured {
-            let tls = tls.ok_or_else(|| io::Error::other("TLS is not set up"))?;
-            stream.begin_tls(&tls.context(now))?;
-        }
         Ok(Self {
             registration: reactor.register(stream.as_raw_fd(), key, Interest::READ)?,
-            peer: stream.addresses().peer_text,
+            peer,
             stream,
             opening: Some(Opening::default()),
             machine: Link::new(options),
@@ -92,12 +130,49 @@ impl PendingLink {
             sasl: None,
             wraps: false,
             unsent: Vec::new(),
-            deadline: now + limits::LINK_DEADLINE,
+            spoke: false,
+            deadline,
+            held: None,
         })
     }
 
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Lets the client wait; the time does not count for its deadline.
+    pub(super) fn hold(&mut self, delay: Duration, need: Need, now: Instant) {
+        self.deadline += delay;
+        self.held = Some((now + delay, need));
+    }
+
+    /// Until when the client waits.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.held.map(|(until, _)| until)
+    }
+
+    /// What it needs, when it has waited long enough.
+    pub(super) fn release(&mut self, now: Instant) -> Option<Need> {
+        self.held.take_if(|(until, _)| *until <= now).map(|(_, need)| need)
+    }
+
+    /// How far it has come.
+    pub(super) fn stage(&self) -> Stage {
+        match self.machine.asked() {
+            Some(_) => Stage::Asked,
+            None if self.spoke => Stage::Speaking,
+            None => Stage::Silent,
+        }
+    }
+
+    /// Memory that the client's bytes take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.machine.held_bytes()
+    }
+
+    /// The session that the client wants to join.
+    pub(super) fn session(&self) -> Option<u32> {
+        self.machine.asked().filter(|session| *session != 0)
     }
 
     /// The client's end for people.
@@ -112,7 +187,7 @@ impl PendingLink {
 
     /// The socket is ready.
     pub(super) fn handle_ready(&mut self, policy: &Snapshot, now: Instant) -> Progress {
-        let input = self.flush().map_err(|error| error.to_string()).and_then(|()| self.read());
+        let input = self.flush().map_err(Ended::from).and_then(|()| self.read());
         let input = input.and_then(|input| self.open(input, policy));
         match input {
             Ok(input) => {
@@ -128,17 +203,19 @@ impl PendingLink {
     }
 
     /// What the socket has, if it is wanted.
-    fn read(&mut self) -> Result<BytesMut, String> {
+    fn read(&mut self) -> Result<BytesMut, Ended> {
         let mut input = BytesMut::with_capacity(limits::READ_CHUNK);
         if self.machine.wants_input() {
-            went_on(self.stream.recv(&mut input))?;
+            let received = self.stream.recv(&mut input);
+            self.spoke |= matches!(received, Ok(Received::Data { .. }));
+            went_on(received)?;
         }
         Ok(input)
     }
 
     /// The link's bytes out of the connection's first ones: all of them, or those inside a
     /// WebSocket.
-    fn open(&mut self, mut input: BytesMut, policy: &Snapshot) -> Result<BytesMut, String> {
+    fn open(&mut self, mut input: BytesMut, policy: &Snapshot) -> Result<BytesMut, Ended> {
         let Some(opening) = &mut self.opening else {
             return Ok(input);
         };
@@ -153,7 +230,7 @@ impl PendingLink {
             }
             Opened::Refused { answer, reason } => {
                 self.unsent.extend_from_slice(answer);
-                return Err(reason);
+                return Err(Ended::new(LinkEvent::Refused, reason));
             }
         }
         self.opening = None;
@@ -171,6 +248,12 @@ impl PendingLink {
         self.advance(policy, now)
     }
 
+    /// The client has waited for the SASL library.
+    pub(super) fn begin_sasl(&mut self, policy: &dyn Policy, now: Instant) -> Progress {
+        self.answer(Ask::Mechanisms, policy, now);
+        self.advance(policy, now)
+    }
+
     fn advance(&mut self, policy: &dyn Policy, now: Instant) -> Progress {
         let mut progress = Progress::Waiting;
         while let Some(action) = self.machine.poll_action() {
@@ -179,6 +262,7 @@ impl PendingLink {
                     self.unsent.extend_from_slice(&bytes);
                     continue;
                 }
+                Action::Sasl(Ask::Mechanisms) => Progress::Authenticating(Need::Sasl),
                 Action::Sasl(ask) => {
                     self.answer(ask, policy, now);
                     continue;
@@ -187,17 +271,17 @@ impl PendingLink {
                     self.wraps = true;
                     continue;
                 }
-                Action::NeedKey => Progress::NeedKey,
+                Action::NeedKey => Progress::Authenticating(Need::Key),
                 Action::Authenticated(request) => self.enter(request),
-                Action::Close(reason) => Progress::Close(reason.to_string()),
+                Action::Close(reason) => {
+                    Progress::Close(Ended::new(reason.event(), reason.to_string()))
+                }
             };
         }
         // A refusal that does not fit into an empty socket buffer is not worth
         // waiting for: the close tells the client as much.
         match self.flush() {
-            Err(error) if !matches!(progress, Progress::Close(_)) => {
-                Progress::Close(error.to_string())
-            }
+            Err(error) if !matches!(progress, Progress::Close(_)) => Progress::Close(error.into()),
             _ => progress,
         }
     }
@@ -275,10 +359,10 @@ impl PendingLink {
 }
 
 /// Whether the connection lasts.
-fn went_on(received: io::Result<Received>) -> Result<(), String> {
+fn went_on(received: io::Result<Received>) -> Result<(), Ended> {
     match received {
         Ok(Received::Data { .. } | Received::Nothing) => Ok(()),
-        Ok(Received::End) => Err("the client closed the connection".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(Received::End) => Err(Ended::new(LinkEvent::Left, "the client closed the connection")),
+        Err(error) => Err(error.into()),
     }
 }

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub default_security: ChannelSecurity,
     /// Who may come in by WebSocket.
     pub websocket: WebSocketPolicy,
+    /// The sessions that exist.
+    pub sessions: Vec<u32>,
 }
 
 /// Shared between the threads.

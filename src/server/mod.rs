@@ -56,6 +56,7 @@ use transfer_policy::TransferPolicy;
 
 use crate::channel::ending::Ending;
 use crate::config::home::HomeKind;
+use crate::config::link::LinkPolicy;
 use crate::config::registry::Registry;
 use crate::config::tls::TlsVersion;
 use crate::guard::guard;
@@ -76,6 +77,7 @@ pub struct Server {
     /// Where every connection is to live, if that is forced.
     home: Cell<Option<HomeKind>>,
     oldest_tls: Cell<TlsVersion>,
+    link_policy: Cell<LinkPolicy>,
     registry: RefCell<Registry>,
     /// Until init.
     draft: RefCell<Option<Draft>>,

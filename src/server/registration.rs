@@ -71,6 +71,7 @@ impl Server {
             *self.registry.borrow_mut() = config.registry;
             agent = config.agent;
             self.oldest_tls.set(config.oldest_tls);
+            self.link_policy.set(config.link);
             self.policy.change(|policy| policy.websocket = config.websocket);
             self.home.set(HomeKind::from_environment().or(config.home));
             for rule in rules {

@@ -92,6 +92,7 @@ impl Server {
         let role = Role::Main(Box::new(RefCell::new(state)));
         let connection = self.establish(id, connection_id, linked, role)?;
         self.clients.borrow_mut().insert(0, Client { connection_id, main: id });
+        self.publish_sessions();
         crate::info!("client {} connected, session {connection_id:#x}", connection.peer);
         self.begin_session(&connection);
         self.after_establishing(&connection);
@@ -415,9 +416,16 @@ impl Server {
         self.tell_disconnected(connection.id);
     }
 
+    /// Tells the link phase which sessions there are.
+    fn publish_sessions(&self) {
+        let sessions = self.clients.borrow().iter().map(|client| client.connection_id).collect();
+        self.policy.change(|policy| policy.sessions = sessions);
+    }
+
     fn end_session(self: &Rc<Self>, main: &Rc<Connection>) {
         self.cancel_deadline(Due::Liveness(main.id));
         self.clients.borrow_mut().retain(|client| client.main != main.id);
+        self.publish_sessions();
         let others: Vec<_> = self
             .connections
             .borrow()

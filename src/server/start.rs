@@ -95,12 +95,14 @@ impl Server {
             security: Vec::new(),
             default_security: ChannelSecurity::all(),
             websocket: WebSocketPolicy::default(),
+            sessions: Vec::new(),
         };
         Self {
             settings: RefCell::new(Settings::new()),
             policy: Arc::new(SharedPolicy::new(snapshot)),
             home: Cell::new(HomeKind::from_environment()),
             oldest_tls: Cell::default(),
+            link_policy: Cell::default(),
             registry: RefCell::default(),
             draft: RefCell::default(),
             core: OnceCell::new(),
@@ -140,7 +142,8 @@ impl Server {
             self.begin_sasl()?;
         }
         let listeners = self.listeners()?;
-        let io = IoThread::start(Arc::clone(&self.policy), tls).map_err(InitError::IoThread)?;
+        let io = IoThread::start(Arc::clone(&self.policy), self.link_policy.get(), tls)
+            .map_err(InitError::IoThread)?;
         let server = Rc::downgrade(self);
         let wake = core
             .watch(io.wake_fd().as_raw_fd(), true, false, move |_, _| {

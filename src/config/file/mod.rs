@@ -29,6 +29,7 @@ use self::settings::{Home, RuleAt, SETTINGS, Settings};
 use self::table::Table;
 use self::vm::Vm;
 use super::agent::AgentPolicy;
+use super::link::LinkPolicy;
 use super::registry::{Policy, Registry, Selector};
 use super::websocket::WebSocketPolicy;
 use super::{Config, limits};
@@ -136,6 +137,7 @@ impl File {
         let websocket = layers
             .iter()
             .fold(WebSocketPolicy::default(), |below, layer| layer.websocket.on(below));
+        let link = layers.iter().fold(LinkPolicy::default(), |below, layer| layer.link.on(below));
         let mut registry = Registry::new(defaults);
         let mut problems = Vec::new();
         for stack in stacks(&layers) {
@@ -151,7 +153,7 @@ impl File {
             }
         }
         problems.sort_by_key(Problem::line);
-        (Config { home, registry, agent, oldest_tls, websocket }, problems)
+        (Config { home, registry, agent, oldest_tls, websocket, link }, problems)
     }
 
     /// Whether any section gives a channel this name. The host may use it before it says

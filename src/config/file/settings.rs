@@ -1,5 +1,6 @@
 //! The settings of one section: those for all machines, or those of a `[[vm]]`.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,26 @@ use super::problem::{Problem, Problems};
 use super::table::{Table, text, truth, whole};
 use crate::config::agent::AgentChange;
 use crate::config::home::HomeKind;
+use crate::config::link::LinkChange;
 use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
 use crate::config::tls::TlsVersion;
 use crate::config::websocket::{Origin, Origins, WebSocketChange};
 
 /// The keys that [`Settings::read`] knows.
-pub(super) const SETTINGS: [&str; 8] =
-    ["io", "tls", "websocket", "channels", "channel", "clipboard", "file-transfer", "audit"];
+pub(super) const SETTINGS: [&str; 9] = [
+    "io",
+    "link",
+    "tls",
+    "websocket",
+    "channels",
+    "channel",
+    "clipboard",
+    "file-transfer",
+    "audit",
+];
 const IO: [&str; 1] = ["home"];
+const LINK: [&str; 5] =
+    ["deadline", "pending", "pending-per-address", "free-failures", "longest-delay"];
 const TLS: [&str; 1] = ["min-version"];
 const WEBSOCKET: [&str; 2] = ["enabled", "origins"];
 const TRANSFER: [&str; 2] = ["direction", "max-size"];
@@ -33,6 +46,7 @@ pub(super) struct Settings {
     pub(super) policy: PolicyChange,
     pub(super) oldest_tls: Option<TlsVersion>,
     pub(super) websocket: WebSocketChange,
+    pub(super) link: LinkChange,
     pub(super) agent: AgentChange,
     /// Each of them may stand in a registry, and beside the others.
     pub(super) rules: Vec<RuleAt>,
@@ -70,6 +84,10 @@ impl Settings {
             io.only(&IO, problems);
             let expected = "\"main\", \"thread\" or \"auto\"";
             settings.home = io.value("home", expected, problems, home).ok().flatten();
+        }
+        if let Some(link) = table.table("link", problems) {
+            link.only(&LINK, problems);
+            settings.link = links(&link, problems);
         }
         if let Some(tls) = table.table("tls", problems) {
             tls.only(&TLS, problems);
@@ -194,6 +212,27 @@ fn policy(table: &Table<'_>, problems: &mut Problems) -> (PolicyChange, bool) {
         idle: idle.unwrap_or_default(),
     };
     (change, sound)
+}
+
+/// What links may cost.
+fn links(table: &Table<'_>, problems: &mut Problems) -> LinkChange {
+    let mut number = |key, unit: &str, range: RangeInclusive<u64>| {
+        let expected = format!("{unit} from {} to {}", range.start(), range.end());
+        let read = |value: &DeValue<'_>| whole(value, range.clone());
+        table.value(key, &expected, problems, read).ok().flatten()
+    };
+    let deadline = number("deadline", "whole seconds", 1..=limits::LINK_DEADLINE_MOST.as_secs());
+    let pending = 1..=limits::PENDING_LINKS_MOST as u64;
+    let per_address = number("pending-per-address", "a number", pending.clone());
+    let failures = number("free-failures", "a number", 0..=limits::FREE_FAILURES_MOST.into());
+    let delay = number("longest-delay", "whole seconds", 0..=limits::LONGEST_DELAY_MOST.as_secs());
+    LinkChange {
+        deadline: deadline.map(Duration::from_secs),
+        pending: number("pending", "a number", pending).map(|links| links as usize),
+        pending_per_address: per_address.map(|links| links as usize),
+        free_failures: failures.map(|failures| failures as u32),
+        longest_delay: delay.map(Duration::from_secs),
+    }
 }
 
 /// What may pass to and from the guest's agent.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::agent::{AgentPolicy, Clipboard, Files};
 use crate::config::home::HomeKind;
+use crate::config::link::LinkPolicy;
 use crate::config::registry::{Busy, Service};
 use crate::config::tls::TlsVersion;
 use crate::config::websocket::{Origin, Origins, WebSocketPolicy};
@@ -107,6 +108,51 @@ max-size = 0x10
     let clipboard = Clipboard { max_size: None, ..clipboard };
     let files = Files { to_guest: true, max_size: Some(16) };
     assert_eq!(config(text, "open").agent, AgentPolicy { clipboard, files, audit: true });
+}
+
+#[test]
+fn what_links_may_cost() {
+    let text = "\
+[link]
+deadline = 3
+pending = 20
+pending-per-address = 4
+free-failures = 0
+longest-delay = 0
+[[vm]]
+name = 'open'
+[vm.link]
+deadline = 3600
+pending = 4096
+";
+    let (second, zero) = (Duration::from_secs(1), Duration::ZERO);
+    let all = LinkPolicy {
+        deadline: 3 * second,
+        pending: 20,
+        pending_per_address: 4,
+        free_failures: 0,
+        longest_delay: zero,
+    };
+    assert_eq!(config(text, "any").link, all);
+    let open = LinkPolicy { deadline: 3600 * second, pending: 4096, ..all };
+    assert_eq!(config(text, "open").link, open);
+    let wrong = "\
+[link]
+deadline = 0
+pending = 4097
+pending-per-address = -1
+free-failures = 1001
+longest-delay = 61
+";
+    let found = [
+        "2: link.deadline: expected whole seconds from 1 to 3600, found 0",
+        "3: link.pending: expected a number from 1 to 4096, found 4097",
+        "4: link.pending-per-address: expected a number from 1 to 4096, found -1",
+        "5: link.free-failures: expected a number from 0 to 1000, found 1001",
+        "6: link.longest-delay: expected whole seconds from 0 to 60, found 61",
+    ];
+    assert_eq!(problems(wrong), found);
+    assert_eq!(parse(wrong).config(None, None).0.link, LinkPolicy::default());
 }
 
 #[test]

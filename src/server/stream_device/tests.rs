@@ -32,7 +32,9 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let server = Rc::new(Server::new());
-        let io = IoThread::start(std::sync::Arc::clone(&server.policy), None).expect("a thread");
+        let io =
+            IoThread::start(std::sync::Arc::clone(&server.policy), server.link_policy.get(), None)
+                .expect("a thread");
         *server.io.borrow_mut() = Some(Rc::new(io));
         let host = FakeCharDevice::new();
         let device = server.add_stream_device(host.device());
