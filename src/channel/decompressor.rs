@@ -123,6 +123,11 @@ impl Decompressor {
         Ok(())
     }
 
+    /// Whether a compressed message is under way.
+    pub fn is_busy(&self) -> bool {
+        !matches!(self.state, State::Idle)
+    }
+
     /// The next run of data; `None` when the next piece is needed.
     pub fn poll_data(&mut self) -> Result<Option<Bytes>, Corrupt> {
         let data = match &mut self.state {

@@ -42,7 +42,8 @@ enum Data {
 /// Room lent to a reader: the header's place is kept free in front of it.
 #[derive(Debug)]
 pub struct Loan {
-    chunk: Chunk,
+    /// Boxed, because it is taken out and put back for each message.
+    chunk: Box<Chunk>,
     body_max: usize,
     form: HeaderForm,
     serial: u64,
@@ -53,13 +54,13 @@ pub struct Loan {
 pub struct Outbox {
     form: HeaderForm,
     serial: u64,
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Box<Chunk>>,
     /// Whether a loan is out.
     lent: bool,
     /// Pushed while a loan is out: leaves after it.
-    behind: VecDeque<Chunk>,
+    behind: VecDeque<Box<Chunk>>,
     /// One emptied chunk, kept so that a steady stream does not allocate.
-    spare: Option<Chunk>,
+    spare: Option<Box<Chunk>>,
     chunk_size: usize,
     len: usize,
     /// Where the client takes compressed data.
@@ -67,13 +68,13 @@ pub struct Outbox {
 }
 
 impl Chunk {
-    fn new(size: usize) -> Self {
+    fn new(size: usize) -> Box<Self> {
         let data = Data::Own(vec![0; size].into_boxed_slice());
-        Self { data, start: 0, end: 0, last: 0 }
+        Box::new(Self { data, start: 0, end: 0, last: 0 })
     }
 
-    fn shared(bytes: Bytes) -> Self {
-        Self { start: 0, end: bytes.len(), last: 0, data: Data::Shared(bytes) }
+    fn shared(bytes: Bytes) -> Box<Self> {
+        Box::new(Self { start: 0, end: bytes.len(), last: 0, data: Data::Shared(bytes) })
     }
 
     /// Whether so many bytes can be written to it.
@@ -252,12 +253,14 @@ impl Outbox {
         } else {
             self.chunks.push_back(loan.chunk);
         }
-        self.chunks.append(&mut self.behind);
+        if !self.behind.is_empty() {
+            self.chunks.append(&mut self.behind);
+        }
     }
 
     /// A chunk to write `total` bytes to: the last one if it has room, else the
     /// spare or a new one. It is taken out of the queue meanwhile.
-    fn writable(&mut self, total: usize) -> Chunk {
+    fn writable(&mut self, total: usize) -> Box<Chunk> {
         let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
         if queue.back().is_some_and(|last| last.takes(total))
             && let Some(last) = queue.pop_back()
@@ -361,12 +364,12 @@ impl Outbox {
         before - (self.len - len_before)
     }
 
-    fn push_chunk(&mut self, chunk: Chunk) {
+    fn push_chunk(&mut self, chunk: Box<Chunk>) {
         self.len += chunk.pending().len();
         self.chunks.push_back(chunk);
     }
 
-    fn keep(&mut self, mut chunk: Chunk) {
+    fn keep(&mut self, mut chunk: Box<Chunk>) {
         if matches!(&chunk.data, Data::Own(data) if data.len() <= self.chunk_size) {
             chunk.start = 0;
             chunk.end = 0;

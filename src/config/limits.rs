@@ -22,9 +22,17 @@ pub const PENDING_LINKS: usize = 256;
 /// Bytes taken from one socket before the next one has its turn.
 pub const READ_TURN: usize = 256 * 1024;
 
-/// How much a read asks for at once: large enough that many small messages come
-/// with one system call, small enough to stay in the cache.
+/// How much a read of wrapped bytes asks for at once: large enough that many small messages
+/// come with one system call, small enough to stay in the cache.
 pub const READ_CHUNK: usize = 64 * 1024;
+
+/// Buffers of [`READ_TURN`] bytes that each thread keeps for reading. One would do on the
+/// main thread; what the I/O thread reads is used up later by another thread.
+pub const IDLE_READ_BUFFERS: usize = 4;
+
+/// The beginning of a message up to this length is copied to a buffer of its own, so that
+/// a connection whose peer stops there does not keep a large one.
+pub const TORN_MESSAGE: usize = 1024;
 
 /// Room for the plain bytes of one TLS record, which has at most so many.
 pub const TLS_RECORD: usize = 16 * 1024;

@@ -30,6 +30,7 @@ use super::tls::Tls;
 use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
+use crate::channel::read_buffers::ReadBuffers;
 use crate::config::limits;
 use crate::guard::guard;
 use crate::link::LinkOptions;
@@ -131,6 +132,7 @@ impl IoThread {
             links: HashMap::new(),
             waiting_for_key: Vec::new(),
             connections: HashMap::new(),
+            buffers: Arc::default(),
         };
         let thread =
             spawn("spice-io", move || while !guard("I/O thread", false, || reactor.run()) {})?;
@@ -271,6 +273,7 @@ struct Thread {
     links: HashMap<ConnectionId, PendingLink>,
     waiting_for_key: Vec<ConnectionId>,
     connections: HashMap<ConnectionId, IoConnection>,
+    buffers: Arc<ReadBuffers>,
 }
 
 /// Pause after accept failed, most likely because descriptors ran out.
@@ -486,7 +489,8 @@ impl Thread {
         let Adopted { stream, framer, outbox, crossing } = adopted;
         match self.reactor.register(stream.as_raw_fd(), id, Interest::READ) {
             Ok(registration) => {
-                let endpoint = Endpoint::new(stream, registration, framer, outbox);
+                let buffers = Arc::clone(&self.buffers);
+                let endpoint = Endpoint::new(stream, registration, framer, outbox, buffers);
                 self.connections.insert(id, IoConnection::new(endpoint, crossing));
                 self.with_connection(id, IoConnection::begin);
             }
