@@ -139,7 +139,7 @@ impl Server {
         };
         let form = header_form(&request.common_caps);
         let mut framer = Framer::new(form, rules);
-        let mut outbox = Outbox::new(form, chunk);
+        let mut outbox = Outbox::new(form, chunk).with_pool(Arc::clone(&self.chunks));
         if let Some(DataTerms { policy, counters }) = data {
             framer = framer.with_counters(Arc::clone(&counters));
             if !policy.idle.is_zero() {
