@@ -140,10 +140,14 @@ impl Framer {
         if self.piecewise.is_some() || busy {
             return None;
         }
+        let BodyRule::Stream(limit) = (self.rules)(DATA) else {
+            return None;
+        };
+        let most = limits::WHOLE_MESSAGE.min(limit as usize);
         let (mut end, mut data) = (0, 0);
         while let Some(header) = self.form.parse(&self.input[end..])
             && header.kind == DATA
-            && (1..=limits::WHOLE_MESSAGE).contains(&(header.size as usize))
+            && (1..=most).contains(&(header.size as usize))
             && self.input.len() - end - self.form.bytes() >= header.size as usize
         {
             end += self.form.bytes() + header.size as usize;
@@ -159,7 +163,9 @@ impl Framer {
     /// The next message, `None` while it has not arrived whole.
     pub fn poll_message(&mut self) -> Result<Option<Message>, Refused> {
         loop {
+            let together = self.is_next_decoded_together();
             if let Some(decompressor) = &mut self.decompressor
+                && !together
                 && let Some(body) = decompressor.poll_data()?
             {
                 return Ok(Some(Message { kind: DATA, body }));
@@ -182,6 +188,20 @@ impl Framer {
                 }
             }
         }
+    }
+
+    /// Whether another compressed message is there and whole, and may be decoded before
+    /// what came of the last ones is given out.
+    fn is_next_decoded_together(&self) -> bool {
+        let Some(decompressor) = &self.decompressor else {
+            return false;
+        };
+        let Some(header) = self.form.parse(&self.input).filter(|_| self.piecewise.is_none()) else {
+            return false;
+        };
+        header.kind == COMPRESSED_DATA
+            && decompressor.takes_more(header.size as usize)
+            && self.input.len() - self.form.bytes() >= header.size as usize
     }
 
     fn poll_as_sent(&mut self) -> Result<Option<Message>, Refused> {

@@ -216,6 +216,7 @@ impl Outbox {
     /// A chunk to write `total` bytes to: the last one if it has room, a small one if
     /// nothing is queued and that is enough, or a large one. It is taken out of the queue
     /// meanwhile.
+    #[expect(clippy::unnecessary_box_returns, reason = "it is put back without being moved")]
     fn writable(&mut self, total: usize) -> Box<Chunk> {
         let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
         if queue.back().is_some_and(|last| last.takes(total))

@@ -92,6 +92,11 @@ pub const CLIENT_TO_DEVICE: usize = 2 * 1024 * 1024;
 /// arrives, so that the announced length never decides how much memory is used.
 pub const WHOLE_MESSAGE: usize = 256 * 1024;
 
+/// Short compressed messages that are there already are decoded one behind the other until
+/// so many bytes have come of them, and given to the device together: upstream's largest
+/// read, so that a device gets no more at a time than it may.
+pub const DECODED_TOGETHER: usize = 64 * 1024;
+
 /// Largest data message that is accepted at all; upstream keeps the length in a
 /// signed 32-bit integer.
 pub const DATA_MESSAGE: u32 = i32::MAX as u32;

@@ -1,5 +1,12 @@
 //! A run of bytes in the queue, and the large ones that all queues share.
 
+#![expect(
+    clippy::unnecessary_box_returns,
+    clippy::vec_box,
+    reason = "a chunk is taken out of its queue and put back for each message: boxed, that \
+              moves a pointer"
+)]
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 
