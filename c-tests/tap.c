@@ -76,7 +76,8 @@ void tap_fail(const char *file, int line, const char *fmt, ...)
         fflush(stdout);
         _exit(1);
     }
-    if (write(reason_fd, reason, (size_t)n) != n)
+    /* In a program that runs no cases there is nobody to tell but people. */
+    if (write(reason_fd < 0 ? STDERR_FILENO : reason_fd, reason, (size_t)n) != n)
         perror("tap: write");
     _exit(1);
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lz4_flex::block::compress;
 use spice_server::channel::decompressor::Decompressor;
 use spice_server::channel::framing::{BodyRule, Framer, Refused, Rules};
+use spice_server::channel::run::Parcel;
 use spice_server::channels;
 use spice_server::config::limits::WHOLE_MESSAGE;
 use spice_server::stats::ChannelCounters;
@@ -112,6 +113,13 @@ fn flat(messages: &[(u16, Vec<u8>)]) -> Vec<u8> {
     each.collect()
 }
 
+fn join(messages: &mut Vec<(u16, Vec<u8>)>, kind: u16, body: &[u8]) {
+    match messages.last_mut() {
+        Some((DATA, before)) if kind == DATA => before.extend_from_slice(body),
+        _ => messages.push((kind, body.to_vec())),
+    }
+}
+
 fn received(channel: &Channel, wire: &[u8], cuts: &[usize]) -> Received {
     let counters = Arc::<ChannelCounters>::default();
     let mut framer = Framer::new(channel.form, channel.rules).with_counters(Arc::clone(&counters));
@@ -127,8 +135,16 @@ fn received(channel: &Channel, wire: &[u8], cuts: &[usize]) -> Received {
         rest = behind;
         framer.input().extend_from_slice(piece);
         loop {
-            match framer.poll_message() {
-                Ok(Some(message)) => {
+            match framer.poll_parcel() {
+                Ok(Some(Parcel::Run(mut run))) => {
+                    while let Some(body) = run.peek() {
+                        counted += body.len() as u64;
+                        join(&mut received.messages, DATA, &run.bytes()[body.clone()]);
+                        run.pass(body.end);
+                    }
+                    assert!(run.is_empty(), "only whole messages");
+                }
+                Ok(Some(Parcel::Message(message))) => {
                     let limit = match (channel.rules)(message.kind) {
                         BodyRule::Stream(_) => WHOLE_MESSAGE,
                         BodyRule::Whole(limit) => limit as usize,
@@ -137,12 +153,7 @@ fn received(channel: &Channel, wire: &[u8], cuts: &[usize]) -> Received {
                     if message.kind == DATA {
                         counted += message.body.len() as u64;
                     }
-                    match received.messages.last_mut() {
-                        Some((DATA, body)) if message.kind == DATA => {
-                            body.extend_from_slice(&message.body);
-                        }
-                        _ => received.messages.push((message.kind, message.body.to_vec())),
-                    }
+                    join(&mut received.messages, message.kind, &message.body);
                 }
                 Ok(None) => break,
                 Err(refused) => {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::lz4_stream::{Broken, Lz4Stream};
 use crate::config::limits;
@@ -47,6 +47,10 @@ impl From<Broken> for Corrupt {
 pub struct Decompressor {
     counters: Arc<ChannelCounters>,
     state: State,
+    /// Decoded short messages that wait to be fetched.
+    ready: BytesMut,
+    /// The message after those is wrong.
+    wrong: Option<Corrupt>,
 }
 
 #[derive(Debug)]
@@ -55,8 +59,6 @@ enum State {
     Idle,
     /// The header, as far as it has come, and the length of the block behind it.
     Header { bytes: [u8; COMPRESSED_HEADER], have: usize, packed: u32 },
-    /// Data that wait to be fetched; nothing follows them.
-    Whole(Bytes),
     /// A long block; `last` when all of it is here.
     Long { stream: Box<Lz4Stream>, last: bool },
 }
@@ -64,12 +66,30 @@ enum State {
 impl Decompressor {
     /// Between two messages.
     pub fn new(counters: Arc<ChannelCounters>) -> Self {
-        Self { counters, state: State::Idle }
+        Self { counters, state: State::Idle, ready: BytesMut::new(), wrong: None }
+    }
+
+    /// Whether another message of `length` bytes may be handed over before what is decoded
+    /// has been fetched: short messages come out together.
+    pub fn takes_more(&self, length: usize) -> bool {
+        matches!(self.state, State::Idle)
+            && self.wrong.is_none()
+            && self.ready.len() < limits::DECODED_TOGETHER
+            && length <= limits::DECODED_TOGETHER
     }
 
     /// The body of a message, or a piece of it with `left` bytes still to come. Only
-    /// called when [`Self::poll_data`] has nothing.
-    pub fn handle_piece(&mut self, mut piece: Bytes, left: u32) -> Result<(), Corrupt> {
+    /// called when [`Self::poll_data`] has nothing, or [`Self::takes_more`].
+    pub fn handle_piece(&mut self, piece: Bytes, left: u32) -> Result<(), Corrupt> {
+        match self.handle(piece, left) {
+            // What came before it is good.
+            Err(corrupt) if !self.ready.is_empty() => self.wrong = Some(corrupt),
+            result => return result,
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, mut piece: Bytes, left: u32) -> Result<(), Corrupt> {
         if matches!(self.state, State::Idle) {
             let packed = (piece.len() as u32 + left).checked_sub(COMPRESSED_HEADER as u32);
             let packed = packed.filter(|packed| *packed > 0).ok_or(Corrupt::Empty)?;
@@ -111,27 +131,48 @@ impl Decompressor {
             return Err(Corrupt::Impossible { packed, length });
         }
         let length = length as usize;
-        self.state = if piece.len() == packed as usize && length <= limits::WHOLE_MESSAGE {
-            let mut data = vec![0; length];
-            match lz4_flex::block::decompress_into(piece, &mut data) {
-                Ok(count) if count == length => State::Whole(data.into()),
-                Ok(_) | Err(_) => return Err(Corrupt::Block),
-            }
-        } else {
-            State::Long { stream: Box::new(Lz4Stream::new(length)), last: false }
-        };
+        let fits = self.ready.len() + length <= limits::WHOLE_MESSAGE;
+        if piece.len() == packed as usize && fits {
+            self.state = State::Idle;
+            return self.decode(piece, length);
+        }
+        self.state = State::Long { stream: Box::new(Lz4Stream::new(length)), last: false };
         Ok(())
+    }
+
+    /// Decodes a block behind what is there already.
+    fn decode(&mut self, block: &[u8], length: usize) -> Result<(), Corrupt> {
+        let before = self.ready.len();
+        if self.ready.capacity() < before + length {
+            self.ready.reserve(length.max(limits::DECODED_TOGETHER));
+        }
+        self.ready.resize(before + length, 0);
+        match lz4_flex::block::decompress_into(block, &mut self.ready[before..]) {
+            Ok(count) if count == length => Ok(()),
+            Ok(_) | Err(_) => {
+                self.ready.truncate(before);
+                Err(Corrupt::Block)
+            }
+        }
+    }
+
+    /// Whether a compressed message is under way.
+    pub fn is_busy(&self) -> bool {
+        !matches!(self.state, State::Idle) || !self.ready.is_empty() || self.wrong.is_some()
     }
 
     /// The next run of data; `None` when the next piece is needed.
     pub fn poll_data(&mut self) -> Result<Option<Bytes>, Corrupt> {
+        if !self.ready.is_empty() {
+            let data = self.ready.split().freeze();
+            self.counters.decompressed(data.len());
+            return Ok(Some(data));
+        }
+        if let Some(wrong) = self.wrong.take() {
+            return Err(wrong);
+        }
         let data = match &mut self.state {
             State::Idle | State::Header { .. } => return Ok(None),
-            State::Whole(data) => {
-                let data = std::mem::take(data);
-                self.state = State::Idle;
-                data
-            }
             State::Long { stream, last } => {
                 let data = stream.take(limits::WHOLE_MESSAGE)?;
                 if *last && stream.is_hungry() {
@@ -200,6 +241,22 @@ mod tests {
         let totals = decompressor.counters.totals();
         assert_eq!(totals.in_decompressed, 2 * data.len() as u64);
         assert_eq!(totals.in_compressed, 2 * (body(&data).len() - 5) as u64);
+    }
+
+    #[test]
+    fn short_messages_come_out_together_and_before_a_wrong_one() {
+        let mut decompressor = decompressor();
+        let mut wrong = body(&[7; 300]);
+        wrong[1] ^= 1;
+        for good in [&[1; 100][..], &[2; 200]] {
+            assert!(decompressor.takes_more(100));
+            assert_eq!(decompressor.handle_piece(body(good).into(), 0), Ok(()));
+        }
+        assert_eq!(decompressor.handle_piece(wrong.into(), 0), Ok(()), "not yet");
+        assert!(!decompressor.takes_more(100) && decompressor.is_busy());
+        let together = [&[1; 100][..], &[2; 200]].concat();
+        assert_eq!(decompressor.poll_data(), Ok(Some(together.into())));
+        assert_eq!(decompressor.poll_data(), Err(Corrupt::Block));
     }
 
     #[test]

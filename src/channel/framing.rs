@@ -9,6 +9,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::decompressor::{Corrupt, Decompressor};
+use super::read_buffers::ReadBuffers;
+use super::run::{Parcel, Run};
 use crate::config::limits;
 use crate::stats::ChannelCounters;
 use crate::wire::header::HeaderForm;
@@ -58,6 +60,8 @@ pub struct Framer {
     form: HeaderForm,
     rules: Rules,
     input: BytesMut,
+    /// `input` is one of the thread's large buffers.
+    borrowed: bool,
     /// A long message under way: its type and the bytes still to come.
     piecewise: Option<(u16, u32)>,
     /// Where compression is offered.
@@ -69,8 +73,15 @@ pub struct Framer {
 impl Framer {
     /// A framer at the start of a message.
     pub fn new(form: HeaderForm, rules: Rules) -> Self {
-        let input = BytesMut::new();
-        Self { form, rules, input, piecewise: None, decompressor: None, counters: None }
+        Self {
+            form,
+            rules,
+            input: BytesMut::new(),
+            borrowed: false,
+            piecewise: None,
+            decompressor: None,
+            counters: None,
+        }
     }
 
     /// The same, on a channel where clients may compress what they send.
@@ -85,17 +96,76 @@ impl Framer {
         Self { counters: Some(counters), ..self }
     }
 
-    /// The buffer that received bytes are appended to. Room for a read has been
-    /// made; bytes are only ever added at its end.
+    /// The buffer that received bytes are appended to; bytes are only ever added at its
+    /// end.
     pub fn input(&mut self) -> &mut BytesMut {
-        self.input.reserve(limits::READ_CHUNK);
         &mut self.input
+    }
+
+    /// Makes room for a turn of reading.
+    pub fn prepare(&mut self, buffers: &ReadBuffers) {
+        if !self.borrowed {
+            let torn = std::mem::replace(&mut self.input, buffers.take());
+            self.input.extend_from_slice(&torn);
+            self.borrowed = true;
+        }
+        // No more than half of it more: a message that is torn for long must not make the
+        // buffer grow by a turn each time.
+        self.input.reserve(limits::READ_TURN - self.input.len().min(limits::READ_TURN / 2));
+    }
+
+    /// What has been read has been taken out: gives the buffer back, unless much of a
+    /// message is in it.
+    pub fn rest(&mut self, buffers: &ReadBuffers) {
+        if self.borrowed && self.input.len() <= limits::TORN_MESSAGE {
+            let torn = BytesMut::from(&self.input[..]);
+            buffers.give_back(std::mem::replace(&mut self.input, torn));
+            self.borrowed = false;
+        }
+    }
+
+    /// The next message, or run of data messages; `None` while nothing is whole.
+    pub fn poll_parcel(&mut self) -> Result<Option<Parcel>, Refused> {
+        if let Some(run) = self.poll_run() {
+            return Ok(Some(Parcel::Run(run)));
+        }
+        Ok(self.poll_message()?.map(Parcel::Message))
+    }
+
+    /// The data messages that are there and whole, if such a one is next. What is odd
+    /// about a message, such as an empty body, is the channel's to see: it ends the run.
+    fn poll_run(&mut self) -> Option<Run> {
+        let counters = self.counters.as_ref()?;
+        let busy = self.decompressor.as_ref().is_some_and(Decompressor::is_busy);
+        if self.piecewise.is_some() || busy {
+            return None;
+        }
+        let BodyRule::Stream(limit) = (self.rules)(DATA) else {
+            return None;
+        };
+        let most = limits::WHOLE_MESSAGE.min(limit as usize);
+        let (mut end, mut data) = (0, 0);
+        while let Some(header) = self.form.parse(&self.input[end..])
+            && header.kind == DATA
+            && (1..=most).contains(&(header.size as usize))
+            && self.input.len() - end - self.form.bytes() >= header.size as usize
+        {
+            end += self.form.bytes() + header.size as usize;
+            data += header.size as usize;
+        }
+        if end == 0 {
+            return None;
+        }
+        counters.received(data);
+        Some(Run::new(self.form, self.input.split_to(end).freeze()))
     }
 
     /// The next message, `None` while it has not arrived whole.
     pub fn poll_message(&mut self) -> Result<Option<Message>, Refused> {
         loop {
+            let together = self.is_next_decoded_together();
             if let Some(decompressor) = &mut self.decompressor
+                && !together
                 && let Some(body) = decompressor.poll_data()?
             {
                 return Ok(Some(Message { kind: DATA, body }));
@@ -118,6 +188,20 @@ impl Framer {
                 }
             }
         }
+    }
+
+    /// Whether another compressed message is there and whole, and may be decoded before
+    /// what came of the last ones is given out.
+    fn is_next_decoded_together(&self) -> bool {
+        let Some(decompressor) = &self.decompressor else {
+            return false;
+        };
+        let Some(header) = self.form.parse(&self.input).filter(|_| self.piecewise.is_none()) else {
+            return false;
+        };
+        header.kind == COMPRESSED_DATA
+            && decompressor.takes_more(header.size as usize)
+            && self.input.len() - self.form.bytes() >= header.size as usize
     }
 
     fn poll_as_sent(&mut self) -> Result<Option<Message>, Refused> {
@@ -221,6 +305,57 @@ mod tests {
         let mut framer = Framer::new(HeaderForm::Mini, rules).with_decompressor(decompressor);
         framer.input().extend_from_slice(&frame(HeaderForm::Mini, COMPRESSED_DATA, &[9; 10]));
         assert_eq!(framer.poll_message(), Err(Refused::Corrupt(Corrupt::Kind(9))));
+    }
+
+    #[test]
+    fn data_messages_come_in_runs_and_others_by_themselves() {
+        let mut framer = Framer::new(HeaderForm::Mini, rules).with_counters(Arc::default());
+        let data = |body: &[u8]| frame(HeaderForm::Mini, DATA, body);
+        let other = frame(HeaderForm::Mini, SMALL, b"x");
+        let stream = [data(b"ab"), data(b"c"), other, data(b""), data(b"d"), data(b"ef")].concat();
+        framer.input().extend_from_slice(&stream[..stream.len() - 1]);
+        let mut poll = || framer.poll_parcel().expect("good messages");
+        let lengths = |parcel| match parcel {
+            Some(Parcel::Run(mut run)) => {
+                let mut lengths = Vec::new();
+                while let Some(body) = run.peek() {
+                    lengths.push(body.len());
+                    run.pass(body.end);
+                }
+                lengths
+            }
+            _ => Vec::new(),
+        };
+        let alone = |kind, body| Some(Parcel::Message(Message { kind, body }));
+        assert_eq!(lengths(poll()), [2, 1]);
+        assert_eq!(poll(), alone(SMALL, "x".into()));
+        assert_eq!(poll(), alone(DATA, Bytes::new()), "the channel judges it");
+        assert_eq!(lengths(poll()), [1]);
+        assert_eq!(poll(), None, "the last one is not whole");
+    }
+
+    #[test]
+    fn a_large_buffer_is_kept_only_for_a_message_that_is_not_whole() {
+        let buffers = ReadBuffers::default();
+        let mut framer = Framer::new(HeaderForm::Mini, rules);
+        let mut arrive = |bytes: &[u8]| {
+            framer.prepare(&buffers);
+            let room = framer.input().capacity() - framer.input().len();
+            assert!(room >= limits::READ_TURN / 2, "{room} bytes of room");
+            framer.input().extend_from_slice(bytes);
+            let bodies: Vec<usize> = all(&mut framer).iter().map(|m| m.body.len()).collect();
+            framer.rest(&buffers);
+            (bodies, framer.input().capacity())
+        };
+        let message = frame(HeaderForm::Mini, BULK, &vec![7; 100_000]);
+        assert_eq!(arrive(&message), (vec![100_000], 0));
+        let (begin, end) = message.split_at(50_000);
+        let (bodies, kept) = arrive(begin);
+        assert!(bodies.is_empty() && kept >= limits::READ_TURN);
+        let (bodies, kept) = arrive(&[end, &message[..3]].concat());
+        assert_eq!(bodies, [100_000]);
+        assert!(kept < 100, "{kept} bytes for three");
+        assert_eq!(arrive(&message[3..]), (vec![100_000], 0));
     }
 
     #[test]

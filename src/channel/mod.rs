@@ -14,3 +14,5 @@ pub mod liveness;
 mod lz4_stream;
 pub mod outbox;
 pub mod pipe;
+pub mod read_buffers;
+pub mod run;

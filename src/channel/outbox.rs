@@ -6,11 +6,13 @@
 //! gives the room out, [`Outbox::settle`] takes it back with the header filled in.
 //! What many clients get is not copied for each: [`Outbox::push_shared`].
 
+mod chunk;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -18,31 +20,19 @@ use super::compressor::Compressor;
 use crate::wire::header::{self, Header, HeaderForm};
 use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
+pub use chunk::{Chunk, Chunks};
+
+/// Size of a queue's first chunk. What a quiet channel says fits in.
+const FIRST: usize = 1024;
+
 /// Slices that one gathered write takes.
 pub const SLICES: usize = 16;
-
-/// A run of bytes on its way out: `data[start..end]` is still to be sent.
-#[derive(Debug)]
-pub struct Chunk {
-    data: Data,
-    start: usize,
-    end: usize,
-    /// Where the last message in it begins.
-    last: usize,
-}
-
-#[derive(Debug)]
-enum Data {
-    /// This queue's own.
-    Own(Box<[u8]>),
-    /// The end of a message that other queues have too.
-    Shared(Bytes),
-}
 
 /// Room lent to a reader: the header's place is kept free in front of it.
 #[derive(Debug)]
 pub struct Loan {
-    chunk: Chunk,
+    /// Boxed, because it is taken out and put back for each message.
+    chunk: Box<Chunk>,
     body_max: usize,
     form: HeaderForm,
     serial: u64,
@@ -53,61 +43,19 @@ pub struct Loan {
 pub struct Outbox {
     form: HeaderForm,
     serial: u64,
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Box<Chunk>>,
     /// Whether a loan is out.
     lent: bool,
     /// Pushed while a loan is out: leaves after it.
-    behind: VecDeque<Chunk>,
-    /// One emptied chunk, kept so that a steady stream does not allocate.
-    spare: Option<Chunk>,
+    behind: VecDeque<Box<Chunk>>,
+    /// The first chunk, when it is empty.
+    first: Option<Box<Chunk>>,
+    /// Where the others come from.
+    pool: Arc<Chunks>,
     chunk_size: usize,
     len: usize,
     /// Where the client takes compressed data.
     compressor: Option<Compressor>,
-}
-
-impl Chunk {
-    fn new(size: usize) -> Self {
-        let data = Data::Own(vec![0; size].into_boxed_slice());
-        Self { data, start: 0, end: 0, last: 0 }
-    }
-
-    fn shared(bytes: Bytes) -> Self {
-        Self { start: 0, end: bytes.len(), last: 0, data: Data::Shared(bytes) }
-    }
-
-    /// Whether so many bytes can be written to it.
-    fn takes(&self, total: usize) -> bool {
-        matches!(&self.data, Data::Own(data) if data.len() - self.end >= total)
-    }
-
-    /// Where can be written; nowhere in what is shared.
-    fn own(&mut self) -> &mut [u8] {
-        match &mut self.data {
-            Data::Own(data) => data,
-            Data::Shared(_) => &mut [],
-        }
-    }
-
-    /// Whether nothing of it is shared, nor the end of its last message.
-    fn holds_whole_messages(&self, form: HeaderForm) -> bool {
-        let lengths = messages(form, self.pending()).map(|(head, body)| head.len() + body.len());
-        matches!(self.data, Data::Own(_)) && lengths.sum::<usize>() == self.pending().len()
-    }
-
-    /// The bytes still to be sent.
-    pub fn pending(&self) -> &[u8] {
-        let data = match &self.data {
-            Data::Own(data) => &data[..],
-            Data::Shared(data) => &data[..],
-        };
-        &data[self.start..self.end]
-    }
-
-    /// The same in two, the second of which has bytes of one message only.
-    fn halves(&self) -> (&[u8], &[u8]) {
-        self.pending().split_at(self.last.saturating_sub(self.start))
-    }
 }
 
 impl Loan {
@@ -128,11 +76,18 @@ impl Outbox {
             chunks: VecDeque::new(),
             lent: false,
             behind: VecDeque::new(),
-            spare: None,
+            first: None,
+            pool: Arc::default(),
             chunk_size,
             len: 0,
             compressor: None,
         }
+    }
+
+    /// The same, with chunks from this pool.
+    #[must_use]
+    pub fn with_pool(self, pool: Arc<Chunks>) -> Self {
+        Self { pool, ..self }
     }
 
     /// The same, for a client that takes compressed data.
@@ -149,7 +104,8 @@ impl Outbox {
     /// An empty queue that goes on with this one's serials and compresses nothing.
     #[must_use]
     pub fn like(&self) -> Self {
-        Self { serial: self.serial, ..Self::new(self.form, self.chunk_size) }
+        let pool = Arc::clone(&self.pool);
+        Self { serial: self.serial, pool, ..Self::new(self.form, self.chunk_size) }
     }
 
     /// Bytes queued, headers included.
@@ -252,22 +208,26 @@ impl Outbox {
         } else {
             self.chunks.push_back(loan.chunk);
         }
-        self.chunks.append(&mut self.behind);
+        if !self.behind.is_empty() {
+            self.chunks.append(&mut self.behind);
+        }
     }
 
-    /// A chunk to write `total` bytes to: the last one if it has room, else the
-    /// spare or a new one. It is taken out of the queue meanwhile.
-    fn writable(&mut self, total: usize) -> Chunk {
+    /// A chunk to write `total` bytes to: the last one if it has room, a small one if
+    /// nothing is queued and that is enough, or a large one. It is taken out of the queue
+    /// meanwhile.
+    #[expect(clippy::unnecessary_box_returns, reason = "it is put back without being moved")]
+    fn writable(&mut self, total: usize) -> Box<Chunk> {
         let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
         if queue.back().is_some_and(|last| last.takes(total))
             && let Some(last) = queue.pop_back()
         {
             return last;
         }
-        match self.spare.take() {
-            Some(spare) if spare.takes(total) => spare,
-            _ => Chunk::new(self.chunk_size.max(total)),
+        if queue.is_empty() && total <= FIRST.min(self.chunk_size) {
+            return self.first.take().unwrap_or_else(|| Chunk::new(FIRST.min(self.chunk_size)));
         }
+        self.pool.take(self.chunk_size.max(total))
     }
 
     /// Fills `slices` with the front of the queue; returns how many were used. With
@@ -301,17 +261,14 @@ impl Outbox {
         }
     }
 
-    /// Moves everything queued here to the end of `other`, and an emptied chunk
-    /// of `other` back here. Both ends of a thread crossing use it.
+    /// Moves everything queued here to the end of `other`, from one end of a thread
+    /// crossing to the other.
     pub fn drain_into(&mut self, other: &mut Self) {
         // Bytes that are out with a loan stay counted here.
         let moved: usize = self.chunks.iter().map(|chunk| chunk.pending().len()).sum();
         self.len -= moved;
         other.len += moved;
         other.chunks.append(&mut self.chunks);
-        if self.spare.is_none() {
-            self.spare = other.spare.take();
-        }
     }
 
     /// Moves the next chunk of `raw` to the end of this queue, with its data
@@ -361,17 +318,17 @@ impl Outbox {
         before - (self.len - len_before)
     }
 
-    fn push_chunk(&mut self, chunk: Chunk) {
+    fn push_chunk(&mut self, chunk: Box<Chunk>) {
         self.len += chunk.pending().len();
         self.chunks.push_back(chunk);
     }
 
-    fn keep(&mut self, mut chunk: Chunk) {
-        if matches!(&chunk.data, Data::Own(data) if data.len() <= self.chunk_size) {
-            chunk.start = 0;
-            chunk.end = 0;
-            chunk.last = 0;
-            self.spare = Some(chunk);
+    fn keep(&mut self, mut chunk: Box<Chunk>) {
+        chunk.clear();
+        if chunk.is_own(FIRST) {
+            self.first = Some(chunk);
+        } else if chunk.is_own(self.chunk_size) {
+            self.pool.give_back(chunk);
         }
     }
 }

@@ -226,6 +226,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
     pub fn destroy(&mut self) {
         self.stop();
         self.actions.retain(|action| matches!(action, Action::Release(_)));
+        self.offered = false;
         self.queued_bytes = 0;
         let current = self.current.take().map(|(pending, _)| pending);
         for pending in self.queue.drain(..).chain(current) {
@@ -404,6 +405,12 @@ impl<M: Clone, B: Clone> Device<M, B> {
         self.queued_bytes
     }
 
+    /// Whether the write loop would have nothing to do, and nobody is inside it who has to
+    /// hear that it was asked for.
+    pub fn has_nothing_to_write(&self) -> bool {
+        self.is_drained() && self.writing.is_idle()
+    }
+
     /// Enters the write loop. False when it must not run now, or when it is
     /// running further up the stack: that one will go round once more.
     pub fn begin_write(&mut self) -> bool {
@@ -445,6 +452,38 @@ impl<M: Clone, B: Clone> Device<M, B> {
             self.done_with(pending);
         }
         WriteStep::Again
+    }
+
+    /// Enters the write loop with bytes that need not be queued. False when it must not run
+    /// now, when it is running further up the stack, or when others wait.
+    pub fn begin_direct(&mut self) -> bool {
+        self.may_move() && self.is_drained() && self.writing.enter_first()
+    }
+
+    /// Whether the next bytes may be offered to the device without being queued.
+    pub fn offer_direct(&mut self) -> bool {
+        self.offered = self.running && self.is_drained();
+        self.offered
+    }
+
+    /// The device took `accepted` of the `length` bytes that it was offered. Returns
+    /// whether nothing of them is left: all was taken, or the device was reset from inside
+    /// its own callback, and they are gone.
+    pub fn handle_direct(&mut self, accepted: i32, length: usize) -> bool {
+        self.active |= accepted > 0;
+        !std::mem::take(&mut self.offered) || usize::try_from(accepted).is_ok_and(|n| n >= length)
+    }
+
+    /// Keeps what the device did not take, for a self token, as what is being written.
+    pub fn keep_direct(&mut self, buffer: B, length: usize, accepted: i32) -> WriteStep {
+        let origin = if self.take_self_token() { Origin::Server } else { Origin::ServerNoToken };
+        self.queued_bytes += length;
+        self.current = Some((Pending { buffer, length, origin, price: 1 }, 0));
+        if accepted > 0 || self.writing.again() { WriteStep::Again } else { WriteStep::Full }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.queue.is_empty() && self.current.is_none()
     }
 
     /// Leaves the write loop. True when bytes are left, so that a device which

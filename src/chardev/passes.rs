@@ -21,6 +21,16 @@ impl Passes {
         outside
     }
 
+    /// Enters the loop unless it is running already.
+    pub(super) fn enter_first(&mut self) -> bool {
+        self.is_idle() && self.enter()
+    }
+
+    /// Whether nobody is inside.
+    pub(super) fn is_idle(self) -> bool {
+        self == Self::Idle
+    }
+
     /// Whether it was asked to go round again since it was last asked this.
     pub(super) fn again(&mut self) -> bool {
         let asked = *self == Self::InsideAgain;

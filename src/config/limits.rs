@@ -92,11 +92,23 @@ pub const LONGEST_DELAY_MOST: Duration = Duration::from_secs(60);
 pub const ACCEPT_TURN: usize = 64;
 
 /// Bytes taken from one socket before the next one has its turn.
-pub const READ_TURN: usize = 256 * 1024;
+pub const READ_TURN: usize = 128 * 1024;
 
-/// How much a read asks for at once: large enough that many small messages come
-/// with one system call, small enough to stay in the cache.
+/// How much a read of wrapped bytes asks for at once: large enough that many small messages
+/// come with one system call, small enough to stay in the cache.
 pub const READ_CHUNK: usize = 64 * 1024;
+
+/// Buffers of [`READ_TURN`] bytes that each thread keeps for reading. One would do on the
+/// main thread; what the I/O thread reads is used up later by another thread.
+pub const IDLE_READ_BUFFERS: usize = 4;
+
+/// Large chunks of outgoing bytes that a server keeps for its connections: as many as one
+/// of them fills before its device is no longer read, twice.
+pub const IDLE_CHUNKS: usize = 8;
+
+/// The beginning of a message up to this length is copied to a buffer of its own, so that
+/// a connection whose peer stops there does not keep a large one.
+pub const TORN_MESSAGE: usize = 1024;
 
 /// Room for the plain bytes of one TLS record, which has at most so many.
 pub const TLS_RECORD: usize = 16 * 1024;
@@ -121,7 +133,7 @@ pub const ORIGINS: usize = 256;
 
 /// Bytes of client data that may wait on their way from the I/O thread to the
 /// main thread for one connection, before its socket is no longer read.
-pub const INBOX: usize = 1024 * 1024;
+pub const INBOX: usize = 512 * 1024;
 
 /// Device data queued towards one client before the device is no longer read.
 /// Upstream's number, so a guest sees the same pace (docs/protocol/spicevmc.md). On
@@ -146,11 +158,16 @@ pub const SELF_TOKENS: u64 = 128;
 
 /// Client bytes waiting for a spicevmc device before its socket is no longer
 /// read. Upstream counts messages only, whatever their size.
-pub const CLIENT_TO_DEVICE: usize = 4 * 1024 * 1024;
+pub const CLIENT_TO_DEVICE: usize = 2 * 1024 * 1024;
 
 /// A client's data message above this size is passed on in pieces while it
 /// arrives, so that the announced length never decides how much memory is used.
 pub const WHOLE_MESSAGE: usize = 256 * 1024;
+
+/// Short compressed messages that are there already are decoded one behind the other until
+/// so many bytes have come of them, and given to the device together: upstream's largest
+/// read, so that a device gets no more at a time than it may.
+pub const DECODED_TOGETHER: usize = 64 * 1024;
 
 /// Largest data message that is accepted at all; upstream keeps the length in a
 /// signed 32-bit integer.

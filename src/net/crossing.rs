@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use crate::channel::ending::Ending;
-use crate::channel::framing::Message;
 use crate::channel::outbox::{Loan, Outbox};
+use crate::channel::run::Parcel;
 use crate::config::limits;
 
 /// Shared by the two sides of one connection.
@@ -30,7 +30,7 @@ pub struct Crossing {
 
 #[derive(Debug, Default)]
 struct Inbox {
-    messages: VecDeque<Message>,
+    parcels: VecDeque<Parcel>,
     bytes: usize,
     /// The socket is not read until the main thread has taken the messages.
     paused: bool,
@@ -53,7 +53,7 @@ pub struct Delivered {
 #[derive(Debug)]
 pub struct Taken {
     /// The messages, in order.
-    pub messages: VecDeque<Message>,
+    pub parcels: VecDeque<Parcel>,
     /// The socket was paused: ask the I/O thread to read on.
     pub resume: bool,
     /// Why nothing follows these messages.
@@ -75,15 +75,15 @@ impl Crossing {
     }
 
     /// I/O thread: hands over what was read, and perhaps that nothing follows.
-    pub fn deliver(&self, mut messages: VecDeque<Message>, ended: Option<Ending>) -> Delivered {
+    pub fn deliver(&self, mut parcels: VecDeque<Parcel>, ended: Option<Ending>) -> Delivered {
         let mut inbox = self.inbox.lock();
-        inbox.bytes += messages.iter().map(cost).sum::<usize>();
-        inbox.messages.append(&mut messages);
+        inbox.bytes += parcels.iter().map(cost).sum::<usize>();
+        inbox.parcels.append(&mut parcels);
         if ended.is_some() {
             inbox.ended = ended;
         }
         inbox.paused = inbox.bytes >= limits::INBOX;
-        let something = !inbox.messages.is_empty() || inbox.ended.is_some();
+        let something = !inbox.parcels.is_empty() || inbox.ended.is_some();
         let tell = something && !std::mem::replace(&mut inbox.told, something);
         Delivered { tell, pause: inbox.paused }
     }
@@ -94,7 +94,7 @@ impl Crossing {
         inbox.told = false;
         inbox.bytes = 0;
         Taken {
-            messages: std::mem::take(&mut inbox.messages),
+            parcels: std::mem::take(&mut inbox.parcels),
             resume: std::mem::take(&mut inbox.paused),
             ended: inbox.ended.take(),
         }
@@ -143,10 +143,10 @@ impl Crossing {
     }
 }
 
-/// What a message counts for: its bytes, and something for existing, so that
+/// What a parcel counts for: its bytes, and something for existing, so that
 /// empty messages are bounded too.
-fn cost(message: &Message) -> usize {
-    message.body.len() + 64
+fn cost(parcel: &Parcel) -> usize {
+    parcel.len() + 64
 }
 
 #[cfg(test)]
@@ -154,14 +154,16 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::channel::framing::Message;
     use crate::wire::header::HeaderForm;
 
     fn crossing() -> Crossing {
         Crossing::new(Outbox::new(HeaderForm::Mini, 1024), 0, limits::DEVICE_TO_CLIENT)
     }
 
-    fn messages(count: usize, size: usize) -> VecDeque<Message> {
-        (0..count).map(|_| Message { kind: 101, body: Bytes::from(vec![0; size]) }).collect()
+    fn messages(count: usize, size: usize) -> VecDeque<Parcel> {
+        let message = || Message { kind: 101, body: Bytes::from(vec![0; size]) };
+        (0..count).map(|_| Parcel::Message(message())).collect()
     }
 
     #[test]
@@ -170,7 +172,7 @@ mod tests {
         assert!(!crossing.deliver(VecDeque::new(), None).tell, "nothing to tell");
         assert!(crossing.deliver(messages(1, 1), None).tell);
         assert!(!crossing.deliver(messages(1, 1), None).tell);
-        assert_eq!(crossing.take().messages.len(), 2);
+        assert_eq!(crossing.take().parcels.len(), 2);
         assert!(crossing.deliver(VecDeque::new(), Some(Ending::ByClient)).tell);
         assert_eq!(crossing.take().ended, Some(Ending::ByClient));
     }

@@ -2,11 +2,14 @@
 //! do alike, whichever loop watches the socket.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use super::reactor::{Interest, Registration};
 use super::stream::{Received, Stream};
-use crate::channel::framing::{Framer, Message, Refused};
+use crate::channel::framing::{Framer, Refused};
 use crate::channel::outbox::{Outbox, SLICES};
+use crate::channel::read_buffers::ReadBuffers;
+use crate::channel::run::Parcel;
 use crate::config::limits;
 
 /// A connection's socket and everything between it and whole messages.
@@ -17,6 +20,7 @@ pub struct Endpoint<R: Registration> {
     stream: Stream,
     framer: Framer,
     outbox: Outbox,
+    buffers: Arc<ReadBuffers>,
     reading: bool,
     interest: Interest,
 }
@@ -31,16 +35,30 @@ pub enum Fill {
 }
 
 impl<R: Registration> Endpoint<R> {
-    /// Takes over a socket that `registration` watches for reading.
-    pub fn new(stream: Stream, registration: R, framer: Framer, outbox: Outbox) -> Self {
-        Self { registration, stream, framer, outbox, reading: true, interest: Interest::READ }
+    /// Takes over a socket that `registration` watches for reading. It is read into
+    /// `buffers`.
+    pub fn new(
+        stream: Stream,
+        registration: R,
+        framer: Framer,
+        outbox: Outbox,
+        buffers: Arc<ReadBuffers>,
+    ) -> Self {
+        let interest = Interest::READ;
+        Self { registration, stream, framer, outbox, buffers, reading: true, interest }
     }
 
-    /// Reads what has arrived, at most one turn's worth.
+    /// Reads what has arrived, at most one turn's worth. What comes of it is to be taken
+    /// by [`Endpoint::poll_parcel`].
     pub fn fill(&mut self) -> io::Result<Fill> {
+        self.framer.prepare(&self.buffers);
         let mut taken = 0;
         while taken < limits::READ_TURN {
-            match self.stream.recv(self.framer.input())? {
+            let input = self.framer.input();
+            if input.len() == input.capacity() {
+                break;
+            }
+            match self.stream.recv(input)? {
                 Received::Data { bytes, more: true } => taken += bytes,
                 Received::Data { .. } | Received::Nothing => break,
                 Received::End => return Ok(Fill::End),
@@ -53,9 +71,13 @@ impl<R: Registration> Endpoint<R> {
         Ok(Fill::Open)
     }
 
-    /// The next message out of what was read.
-    pub fn poll_message(&mut self) -> Result<Option<Message>, Refused> {
-        self.framer.poll_message()
+    /// What comes next out of what was read.
+    pub fn poll_parcel(&mut self) -> Result<Option<Parcel>, Refused> {
+        let parcel = self.framer.poll_parcel()?;
+        if parcel.is_none() {
+            self.framer.rest(&self.buffers);
+        }
+        Ok(parcel)
     }
 
     /// The outgoing queue.

@@ -7,8 +7,8 @@ use super::crossing::{Crossing, Delivered};
 use super::endpoint::{Endpoint, Fill};
 use super::reactor::IoRegistration;
 use crate::channel::ending::Ending;
-use crate::channel::framing::Message;
 use crate::channel::outbox::Outbox;
+use crate::channel::run::Parcel;
 use crate::config::limits;
 
 /// The I/O thread's end of a connection.
@@ -117,13 +117,13 @@ impl IoConnection {
     /// side's inbox holds: what was read may be much more when it is decompressed.
     /// Returns whether the main thread must be told.
     fn deliver(&mut self) -> bool {
-        let (mut messages, mut bytes) = (VecDeque::<Message>::new(), 0);
+        let (mut parcels, mut bytes) = (VecDeque::<Parcel>::new(), 0);
         let mut end = None;
         while bytes < limits::INBOX {
-            match self.endpoint.poll_message() {
-                Ok(Some(message)) => {
-                    bytes += message.body.len();
-                    messages.push_back(message);
+            match self.endpoint.poll_parcel() {
+                Ok(Some(parcel)) => {
+                    bytes += parcel.len();
+                    parcels.push_back(parcel);
                 }
                 Ok(None) => {
                     end = self.end.take();
@@ -136,7 +136,7 @@ impl IoConnection {
             }
         }
         let ended = end.is_some();
-        let Delivered { tell, pause } = self.crossing.deliver(messages, end);
+        let Delivered { tell, pause } = self.crossing.deliver(parcels, end);
         if ended {
             self.endpoint.silence();
         } else if pause {
@@ -172,7 +172,7 @@ mod tests {
         outbox.push_raw(&[0; 4]);
         let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len(), 1024));
         let framer = Framer::new(form, |_| BodyRule::Whole(0));
-        let endpoint = Endpoint::new(stream, registration, framer, outbox);
+        let endpoint = Endpoint::new(stream, registration, framer, outbox, Arc::default());
         let mut connection = IoConnection::new(endpoint, Arc::clone(&crossing));
         assert!(connection.begin().arrived);
         assert!(crossing.take().ended.is_some());

@@ -32,6 +32,7 @@ use super::tls::Tls;
 use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
+use crate::channel::read_buffers::ReadBuffers;
 use crate::config::limits;
 use crate::config::link::LinkPolicy;
 use crate::guard::guard;
@@ -148,6 +149,7 @@ impl IoThread {
             counters: Arc::clone(&counters),
             quotas: <[Quota; LinkEvent::ALL.len()]>::default(),
             connections: HashMap::new(),
+            buffers: Arc::default(),
         };
         let thread =
             spawn("spice-io", move || while !guard("I/O thread", false, || reactor.run()) {})?;
@@ -300,6 +302,7 @@ struct Thread {
     counters: Arc<LinkCounters>,
     quotas: [Quota; LinkEvent::ALL.len()],
     connections: HashMap<ConnectionId, IoConnection>,
+    buffers: Arc<ReadBuffers>,
 }
 
 /// Pause after accept failed, most likely because descriptors ran out.
@@ -403,7 +406,8 @@ impl Thread {
         let Adopted { stream, framer, outbox, crossing } = adopted;
         match self.reactor.register(stream.as_raw_fd(), id, Interest::READ) {
             Ok(registration) => {
-                let endpoint = Endpoint::new(stream, registration, framer, outbox);
+                let buffers = Arc::clone(&self.buffers);
+                let endpoint = Endpoint::new(stream, registration, framer, outbox, buffers);
                 self.connections.insert(id, IoConnection::new(endpoint, crossing));
                 self.with_connection(id, IoConnection::begin);
             }

@@ -16,8 +16,10 @@ use super::main_reactor::{MainReactor, MainRegistration};
 use super::served::Served;
 use super::session::MainState;
 use crate::channel::ending::Ending;
-use crate::channel::framing::{Framer, Message};
+use crate::channel::framing::Framer;
 use crate::channel::outbox::{Loan, Outbox};
+use crate::channel::read_buffers::ReadBuffers;
+use crate::channel::run::Parcel;
 use crate::config::limits;
 use crate::net::crossing::Crossing;
 use crate::net::endpoint::{Endpoint, Fill};
@@ -44,8 +46,8 @@ pub(super) struct Connection {
     /// What it is for.
     pub(super) role: Role,
     home: Home,
-    /// A message that its receiver could not take yet.
-    held: RefCell<Option<Message>>,
+    /// What its receiver could not take yet.
+    held: RefCell<Option<Parcel>>,
     /// Messages are being handled further up the stack.
     pumping: Cell<bool>,
     closed: Cell<bool>,
@@ -79,22 +81,23 @@ struct ThreadHome {
     io: Rc<IoThread>,
     crossing: Arc<Crossing>,
     /// Taken from the crossing and not handled yet.
-    arrived: RefCell<VecDeque<Message>>,
+    arrived: RefCell<VecDeque<Parcel>>,
     ended: RefCell<Option<Ending>>,
 }
 
 /// What decides whether a block is sent at once or gathered.
 #[derive(Clone, Copy)]
 struct Pace {
-    last_queued: Option<Instant>,
+    /// When bytes were last given to the socket.
+    last_sent: Option<Instant>,
     /// Something was received since a block was last queued.
     heard: bool,
 }
 
 /// What comes next from a client.
 pub(super) enum Next {
-    /// A message.
-    Message(Message),
+    /// A message, or several.
+    Parcel(Parcel),
     /// Nothing now.
     Nothing,
     /// Nothing ever again, for this reason.
@@ -117,10 +120,14 @@ pub(super) struct Parts {
 
 impl Connection {
     /// Gives the connection its home on the host's main loop.
-    pub(super) fn on_main_loop(parts: Parts, reactor: &MainReactor) -> io::Result<Self> {
+    pub(super) fn on_main_loop(
+        parts: Parts,
+        reactor: &MainReactor,
+        buffers: Arc<ReadBuffers>,
+    ) -> io::Result<Self> {
         Self::new(parts, |id, stream, framer, outbox| {
             let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
-            let endpoint = Endpoint::new(stream, registration, framer, outbox);
+            let endpoint = Endpoint::new(stream, registration, framer, outbox, buffers);
             let endpoint = RefCell::new(Some(endpoint));
             Ok(Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() })))
         })
@@ -159,7 +166,7 @@ impl Connection {
             held: RefCell::default(),
             pumping: Cell::new(false),
             closed: Cell::new(false),
-            pace: Cell::new(Pace { last_queued: None, heard: true }),
+            pace: Cell::new(Pace { last_sent: None, heard: true }),
             awaited: Cell::new(false),
         })
     }
@@ -265,6 +272,7 @@ impl Connection {
                 // must not happen from inside whatever queues this.
                 if worth_a_call && !self.awaited.get() {
                     endpoint.flush()?;
+                    self.note_sent();
                 } else {
                     endpoint.flush_later();
                 }
@@ -283,10 +291,17 @@ impl Connection {
     /// Whether a block is worth a system call of its own: the answer in a
     /// dialogue, or the first after a silence. In a stream blocks are gathered.
     fn is_fresh(&self, queued_before: usize, length: usize) -> bool {
-        let now = Instant::now();
-        let pace = self.pace.replace(Pace { last_queued: Some(now), heard: false });
-        let quiet = pace.last_queued.is_none_or(|last| now - last >= limits::FRESH_AFTER);
-        queued_before == 0 && length <= limits::FRESH_BLOCK && (pace.heard || quiet)
+        let pace = self.pace.get();
+        self.pace.set(Pace { heard: false, ..pace });
+        if queued_before > 0 || length > limits::FRESH_BLOCK {
+            return false;
+        }
+        // The clock is asked only where it decides: once a turn, not once a block.
+        pace.heard || pace.last_sent.is_none_or(|last| last.elapsed() >= limits::FRESH_AFTER)
+    }
+
+    fn note_sent(&self) {
+        self.pace.set(Pace { last_sent: Some(Instant::now()), ..self.pace.get() });
     }
 
     /// The socket has room: writes. Returns whether somebody waited for the queue to
@@ -300,6 +315,7 @@ impl Connection {
             return Ok(false);
         };
         endpoint.flush()?;
+        self.note_sent();
         let shrunk = endpoint.outbox().len() < self.role.full_at();
         Ok(shrunk && self.awaited.replace(false))
     }
@@ -323,32 +339,32 @@ impl Connection {
         *home.ended.borrow_mut() = Some(end);
     }
 
-    /// The next message, held back or newly arrived.
+    /// What comes next, held back or newly arrived.
     pub(super) fn next(&self) -> Next {
         if let Some(held) = self.held.borrow_mut().take() {
-            return Next::Message(held);
+            return Next::Parcel(held);
         }
         let next = match &self.home {
             Home::Main(home) => match home.endpoint.borrow_mut().as_mut() {
                 None => Next::Nothing,
-                Some(endpoint) => match endpoint.poll_message() {
-                    Ok(Some(message)) => Next::Message(message),
+                Some(endpoint) => match endpoint.poll_parcel() {
+                    Ok(Some(parcel)) => Next::Parcel(parcel),
                     Ok(None) => home.ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended),
                     Err(too_large) => Next::Ended(Ending::fault(too_large)),
                 },
             },
             Home::Thread(home) => home.next(self.id),
         };
-        if matches!(next, Next::Message(_)) {
+        if matches!(next, Next::Parcel(_)) {
             self.pace.set(Pace { heard: true, ..self.pace.get() });
         }
         next
     }
 
-    /// Keeps a message that its receiver cannot take, and reads nothing more
-    /// until [`Connection::release`].
-    pub(super) fn hold(&self, message: Message) {
-        *self.held.borrow_mut() = Some(message);
+    /// Keeps what its receiver cannot take, and reads nothing more until
+    /// [`Connection::release`].
+    pub(super) fn hold(&self, parcel: Parcel) {
+        *self.held.borrow_mut() = Some(parcel);
         if let Home::Main(home) = &self.home
             && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
         {
@@ -445,14 +461,14 @@ impl ThreadHome {
                 return Next::Ended(reason);
             }
             let taken = self.crossing.take();
-            *arrived = taken.messages;
+            *arrived = taken.parcels;
             *self.ended.borrow_mut() = taken.ended;
             if taken.resume {
                 self.io.resume(id);
             }
         }
-        if let Some(message) = arrived.pop_front() {
-            return Next::Message(message);
+        if let Some(parcel) = arrived.pop_front() {
+            return Next::Parcel(parcel);
         }
         self.ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended)
     }

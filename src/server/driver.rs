@@ -10,8 +10,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Server;
 use super::deadlines::{DeviceId, Due};
+use crate::channel::run::Run;
 use crate::chardev::{
     self, Action, AddRefusal, Block, ClientKey, FlowControl, MigrateRefusal, Moving, Origin,
     Parameters, Pending, ReadStep, RestoreRefusal, TokenRefusal, UnknownClient, Write, WriteStep,
@@ -26,7 +29,7 @@ pub trait Buffer: Clone {
     fn with_bytes<T>(&self, from: usize, to: usize, work: impl FnOnce(&[u8]) -> T) -> T;
 }
 
-impl Buffer for bytes::Bytes {
+impl Buffer for Bytes {
     fn with_bytes<T>(&self, from: usize, to: usize, work: impl FnOnce(&[u8]) -> T) -> T {
         work(&self[from..to])
     }
@@ -278,6 +281,46 @@ impl<K: Kind> Driver<K> {
         Ok(())
     }
 
+    /// Writes messages straight to the device, as long as nothing waits, it takes each
+    /// whole and they are `wanted`. The rest of one that it took a part of is queued, for a
+    /// self token.
+    pub fn write_run(&self, run: &mut Run, wanted: impl Fn() -> bool)
+    where
+        K: Kind<Buffer = Bytes>,
+    {
+        self.contained(|| self.write_directly(run, wanted));
+    }
+
+    fn write_directly(&self, run: &mut Run, wanted: impl Fn() -> bool)
+    where
+        K: Kind<Buffer = Bytes>,
+    {
+        if self.host.get().is_none() || !self.core.borrow_mut().begin_direct() {
+            return;
+        }
+        while let Some(host) = self.host.get()
+            && wanted()
+            && let Some(body) = run.peek()
+            && self.core.borrow_mut().offer_direct()
+        {
+            run.pass(body.end);
+            let accepted = host.write(&run.bytes()[body.clone()]);
+            let mut core = self.core.borrow_mut();
+            if core.handle_direct(accepted, body.len()) {
+                continue;
+            }
+            let from = body.start + usize::try_from(accepted).unwrap_or(0);
+            let rest = Bytes::copy_from_slice(&run.bytes()[from..body.end]);
+            let step = core.keep_direct(rest, body.end - from, accepted);
+            drop(core);
+            if step == WriteStep::Again {
+                self.write_queued();
+            }
+            break;
+        }
+        self.end_write();
+    }
+
     /// Bytes that wait for the device.
     pub fn queued_bytes(&self) -> usize {
         self.core.borrow().queued_bytes()
@@ -285,10 +328,20 @@ impl<K: Kind> Driver<K> {
 
     /// Writes to the device until it takes no more. Returns how much it took.
     fn write_out(&self) -> usize {
-        if self.host.get().is_none() || !self.core.borrow_mut().begin_write() {
+        if self.host.get().is_none() || self.core.borrow().has_nothing_to_write() {
+            return 0;
+        }
+        if !self.core.borrow_mut().begin_write() {
             return 0;
         }
         self.retry_at.set(None);
+        let total = self.write_queued();
+        self.end_write();
+        total
+    }
+
+    /// Inside the write loop: offers what is queued.
+    fn write_queued(&self) -> usize {
         let mut total = 0;
         while let Some(host) = self.host.get() {
             let Some(Write { buffer, from, to }) = self.core.borrow_mut().poll_write() else {
@@ -303,12 +356,16 @@ impl<K: Kind> Driver<K> {
                 break;
             }
         }
+        total
+    }
+
+    /// Leaves the write loop.
+    fn end_write(&self) {
         let bytes_left = self.core.borrow_mut().end_write();
         if bytes_left && !self.notifies_writable.get() {
             self.retry_at.set(Some(Instant::now() + limits::WRITE_RETRY));
         }
         self.arm();
-        total
     }
 
     // --- from the device ---

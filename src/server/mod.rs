@@ -55,6 +55,8 @@ use settings::Settings;
 use transfer_policy::TransferPolicy;
 
 use crate::channel::ending::Ending;
+use crate::channel::outbox::Chunks;
+use crate::channel::read_buffers::ReadBuffers;
 use crate::config::home::HomeKind;
 use crate::config::link::LinkPolicy;
 use crate::config::registry::Registry;
@@ -92,6 +94,10 @@ pub struct Server {
     /// Newest first.
     clients: RefCell<Vec<Client>>,
     connections: RefCell<HashMap<ConnectionId, Rc<Connection>>>,
+    /// What is sent lies in these.
+    chunks: Arc<Chunks>,
+    /// What sockets on the main loop are read into.
+    buffers: Arc<ReadBuffers>,
     /// Connections that broke and are to be closed when the main loop comes round.
     doomed: RefCell<Vec<(ConnectionId, Ending)>>,
     events: Events,

@@ -11,6 +11,7 @@ use super::Server;
 use super::connection::Connection;
 use super::start::common_caps;
 use crate::channel::framing::{Message, Rules};
+use crate::channel::run::{Parcel, Run};
 use crate::config::limits;
 use crate::config::registry::Policy;
 use crate::link::Offer;
@@ -55,6 +56,11 @@ pub(super) trait Served {
     /// A client's message.
     fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome;
 
+    /// A client's data messages. Only channels with [`Terms::data`] get any.
+    fn handle_run(&self, _connection: &Rc<Connection>, _run: Run) -> Outcome {
+        Outcome::Refused("data on a channel that carries none".to_owned())
+    }
+
     /// The queue towards a client was found full ([`Connection::is_full`]) and has shrunk.
     fn handle_drained(&self, connection: &Rc<Connection>);
 }
@@ -79,8 +85,8 @@ pub(super) struct DataTerms {
 pub(super) enum Outcome {
     /// Done.
     Handled,
-    /// Its receiver is full: keep the message and come back.
-    Full(Message),
+    /// Its receiver is full: keep it and come back.
+    Full(Parcel),
     /// The client broke the protocol.
     Refused(String),
 }

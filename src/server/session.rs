@@ -17,6 +17,7 @@ use crate::channel::ending::Ending;
 use crate::channel::framing::{Framer, Message};
 use crate::channel::liveness::{Liveness, Verdict};
 use crate::channel::outbox::Outbox;
+use crate::channel::run::Parcel;
 use crate::channels::main::{self as main_channel, Request};
 use crate::config::home::HomeKind;
 use crate::config::limits;
@@ -139,7 +140,7 @@ impl Server {
         };
         let form = header_form(&request.common_caps);
         let mut framer = Framer::new(form, rules);
-        let mut outbox = Outbox::new(form, chunk);
+        let mut outbox = Outbox::new(form, chunk).with_pool(Arc::clone(&self.chunks));
         if let Some(DataTerms { policy, counters }) = data {
             framer = framer.with_counters(Arc::clone(&counters));
             if !policy.idle.is_zero() {
@@ -182,7 +183,7 @@ impl Server {
         let connection = match home {
             HomeKind::Main => {
                 let reactor = MainReactor::new(*core, Rc::downgrade(self));
-                Connection::on_main_loop(parts, &reactor)
+                Connection::on_main_loop(parts, &reactor, Arc::clone(&self.buffers))
             }
             HomeKind::Thread => {
                 let io = self.io.borrow().clone().ok_or("the server is not initialised")?;
@@ -267,8 +268,8 @@ impl Server {
         let sound = guard("channel step", false, || {
             while !connection.is_closed() {
                 match connection.next() {
-                    Next::Message(message) => {
-                        if !self.handle_message(connection, message) {
+                    Next::Parcel(parcel) => {
+                        if !self.handle_parcel(connection, parcel) {
                             break;
                         }
                     }
@@ -287,23 +288,30 @@ impl Server {
         }
     }
 
-    /// Returns whether the next message may follow.
-    fn handle_message(self: &Rc<Self>, connection: &Rc<Connection>, message: Message) -> bool {
-        let refused = match &connection.role {
-            Role::Main(_) if connection.is_full() => {
-                // Whoever asks without reading the answers has to wait.
-                connection.hold(message);
+    /// Returns whether what comes next may follow.
+    fn handle_parcel(self: &Rc<Self>, connection: &Rc<Connection>, parcel: Parcel) -> bool {
+        let outcome = match (&connection.role, parcel) {
+            // Whoever asks without reading the answers has to wait.
+            (Role::Main(_), parcel) if connection.is_full() => Outcome::Full(parcel),
+            (Role::Main(state), Parcel::Message(message)) => {
+                match self.handle_main_message(connection, state, &message) {
+                    Ok(()) => Outcome::Handled,
+                    Err(reason) => Outcome::Refused(reason),
+                }
+            }
+            (Role::Main(_), Parcel::Run(_)) => Outcome::Refused("data on main".to_owned()),
+            (Role::Served(served), Parcel::Message(message)) => {
+                served.handle_message(connection, message)
+            }
+            (Role::Served(served), Parcel::Run(run)) => served.handle_run(connection, run),
+        };
+        let refused = match outcome {
+            Outcome::Handled => None,
+            Outcome::Full(parcel) => {
+                connection.hold(parcel);
                 return false;
             }
-            Role::Main(state) => self.handle_main_message(connection, state, &message).err(),
-            Role::Served(served) => match served.handle_message(connection, message) {
-                Outcome::Handled => None,
-                Outcome::Full(message) => {
-                    connection.hold(message);
-                    return false;
-                }
-                Outcome::Refused(reason) => Some(reason),
-            },
+            Outcome::Refused(reason) => Some(reason),
         };
         match refused {
             None => true,

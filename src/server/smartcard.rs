@@ -17,6 +17,7 @@ use super::interfaces::AddError;
 use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
+use crate::channel::run::Parcel;
 use crate::channels::smartcard::{self, DeviceStream, Request, Standing};
 use crate::chardev::{ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
@@ -188,7 +189,7 @@ impl Served for Device {
                     self.seat(connection);
                 }
                 if !self.has_room() {
-                    return Outcome::Full(message);
+                    return Outcome::Full(Parcel::Message(message));
                 }
                 self.kind().present.set(present);
                 self.tell_device(bytes, Origin::Client(key(connection)));

@@ -18,6 +18,7 @@ use super::driver::{Driver, Kind};
 use super::served::{DEVICE_CHUNK, DataTerms, Outcome, Served, Terms};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
+use crate::channel::run::{Parcel, Run};
 use crate::channels::spicevmc::{self, Request};
 use crate::chardev::{ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
@@ -184,7 +185,7 @@ impl Served for Device {
         match spicevmc::handle(message, self.kind().port_name.is_some()) {
             Ok(Request::Data(data)) => match self.take_data(data) {
                 Ok(()) => Outcome::Handled,
-                Err(body) => Outcome::Full(Message { kind, body }),
+                Err(body) => Outcome::Full(Parcel::Message(Message { kind, body })),
             },
             Ok(Request::PortEvent(event)) => {
                 if let Some(host) = self.host() {
@@ -194,6 +195,22 @@ impl Served for Device {
             }
             Ok(Request::Nothing) => Outcome::Handled,
             Err(malformed) => Outcome::Refused(malformed.to_string()),
+        }
+    }
+
+    /// While nothing waits and the device takes all, the messages go straight to it.
+    fn handle_run(&self, connection: &Rc<Connection>, mut run: Run) -> Outcome {
+        loop {
+            self.write_run(&mut run, || !connection.is_closed());
+            let Some(body) = run.peek().filter(|_| !connection.is_closed()) else {
+                return Outcome::Handled;
+            };
+            let end = body.end;
+            // What waits has memory of its own: a few bytes must not keep a large buffer.
+            if self.take_data(Bytes::copy_from_slice(&run.bytes()[body])).is_err() {
+                return Outcome::Full(Parcel::Run(run));
+            }
+            run.pass(end);
         }
     }
 

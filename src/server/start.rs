@@ -114,6 +114,8 @@ impl Server {
             running: Cell::new(false),
             clients: RefCell::default(),
             connections: RefCell::default(),
+            chunks: Arc::default(),
+            buffers: Arc::default(),
             doomed: RefCell::default(),
             events: Events::default(),
             channels: RefCell::default(),

@@ -123,7 +123,19 @@ fn received(form: HeaderForm, bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
         Framer::new(form, |_| BodyRule::Whole(1 << 20)).with_decompressor(decompressor);
     framer.input().extend_from_slice(bytes);
     let next = || framer.poll_message().expect("good messages");
-    std::iter::from_fn(next).map(|message| (message.kind, message.body.to_vec())).collect()
+    joined(std::iter::from_fn(next).map(|message| (message.kind, message.body.to_vec())))
+}
+
+/// Neighbouring data are one run: short compressed messages come out together.
+fn joined(messages: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Vec<(u16, Vec<u8>)> {
+    let mut runs: Vec<(u16, Vec<u8>)> = Vec::new();
+    for (kind, body) in messages {
+        match runs.last_mut() {
+            Some((DATA, before)) if kind == DATA => before.extend(body),
+            _ => runs.push((kind, body)),
+        }
+    }
+    runs
 }
 
 #[test]
@@ -142,8 +154,8 @@ fn a_device_read_is_compressed_where_it_lies() {
 fn a_chunk_without_anything_to_compress_moves_as_it_is() {
     let mut wire = compressing(HeaderForm::Mini);
     let mut raw = wire.like();
-    raw.push(DATA, &[7; 900]);
     raw.push(202, &[0; 2000]);
+    raw.push(DATA, &[7; 900]);
     let place = raw.chunks[0].own().as_ptr();
     assert_eq!(wire.press(&mut raw), 0);
     assert!(raw.is_empty());
@@ -182,7 +194,7 @@ fn what_is_shared_is_not_copied_and_not_compressed() {
     let bytes = send_all(&mut wire);
     let expected =
         [(DATA, vec![1; 100]), (DATA, [&b"head"[..], &shared].concat()), (202, b"x".to_vec())];
-    assert_eq!(received(HeaderForm::Mini, &bytes), expected);
+    assert_eq!(received(HeaderForm::Mini, &bytes), joined(expected));
     assert!(shared.is_unique(), "forgotten when it was sent");
 }
 
@@ -223,7 +235,7 @@ proptest! {
             saved += wire.press(&mut raw);
         }
         prop_assert_eq!(wire.len() + saved, queued);
-        prop_assert_eq!(received(form, &send_all(&mut wire)), expected);
+        prop_assert!(received(form, &send_all(&mut wire)) == joined(expected));
     }
 
     #[test]

@@ -139,3 +139,54 @@ fn a_reset_from_inside_the_write_takes_the_buffer_away() {
     assert_eq!(device.handle_written(3), WriteStep::Again);
     assert_eq!(actions(&mut device), [Action::Release("abc"), Action::Release("new")]);
 }
+
+#[test]
+fn bytes_go_straight_to_a_device_for_which_nothing_waits() {
+    let mut device = running(0, 1);
+    assert!(device.has_nothing_to_write());
+    assert!(device.begin_direct());
+    assert!(!device.begin_direct(), "somebody is inside");
+    assert!(!device.has_nothing_to_write());
+    for length in [1, 5] {
+        assert!(device.offer_direct());
+        assert!(device.handle_direct(length as i32, length), "nothing is left");
+    }
+    assert!(!device.end_write());
+    add_free(&mut device, "a");
+    assert!(!device.begin_direct(), "others wait");
+}
+
+#[test]
+fn what_was_not_taken_directly_is_the_current_buffer() {
+    let mut device = running(0, 1);
+    for (accepted, step) in [(2, WriteStep::Again), (0, WriteStep::Full), (-1, WriteStep::Full)] {
+        assert!(device.begin_direct() && device.offer_direct());
+        assert!(!device.handle_direct(accepted, 4));
+        assert_eq!(device.keep_direct("rest", 4, accepted), step);
+        assert!(!device.has_self_token() && !device.offer_direct());
+        assert!(device.end_write());
+        assert_eq!(device.queued_bytes(), 4);
+        assert_eq!(write(&mut device, &[4]), ["rest"]);
+        assert_eq!(actions(&mut device), [Action::Release("rest"), Action::SelfTokenFreed]);
+    }
+    device.take_self_token();
+    assert!(device.begin_direct() && device.offer_direct());
+    assert!(!device.begin_write(), "a wakeup from inside");
+    assert!(!device.handle_direct(0, 4));
+    assert_eq!(device.keep_direct("rest", 4, 0), WriteStep::Again, "it is offered once more");
+}
+
+#[test]
+fn bytes_on_their_way_to_the_device_go_with_a_reset_and_with_the_device() {
+    let ends: [fn(&mut TestDevice); 2] = [TestDevice::reset, TestDevice::destroy];
+    for end in ends {
+        let mut device = running(0, 1);
+        assert!(device.begin_direct() && device.offer_direct());
+        end(&mut device);
+        assert!(device.handle_direct(1, 4), "the rest is gone");
+    }
+    let mut device = running(0, 1);
+    assert!(device.begin_direct());
+    device.stop();
+    assert!(!device.offer_direct());
+}

@@ -1,9 +1,10 @@
 //! The driver between a fake device and a kind that calls back at the worst moments.
 
 mod reentry;
+mod runs;
 mod timers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
