@@ -155,7 +155,7 @@ impl Served for StreamDisplay {
     }
 
     fn terms(&self) -> Terms {
-        Terms { rules: display::rules, chunk: SMALL_CHUNK, data: None }
+        Terms { rules: display::rules, chunk: SMALL_CHUNK, data: None, busy: false }
     }
 
     /// The next frame is read when the one before has left.

@@ -235,21 +235,25 @@ pub unsafe extern "C" fn spice_qxl_reset_cursor(instance: *mut QXLInstance) {
 
 /// The guest's driver told which monitors it drives; completes the cookie.
 ///
-/// Compat: partial: completed, but not told to clients yet
-/// Shown by: c-tests/test-qxl.c
+/// Compat: works
+/// Shown by: c-tests/test-qxl.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_monitors_config_async(
     instance: *mut QXLInstance,
-    _monitors_config: u64,
-    _group_id: c_int,
+    monitors_config: u64,
+    group_id: c_int,
     cookie: u64,
 ) {
     const NAME: &str = "spice_qxl_monitors_config_async";
     // SAFETY: the caller's promise.
-    unsafe { with_device(NAME, instance, |qxl| qxl.monitors_config(cookie)) };
+    unsafe {
+        with_device(NAME, instance, |qxl| {
+            qxl.monitors_config(group_id.cast_unsigned(), monitors_config, cookie);
+        })
+    };
 }
 
 /// # Safety

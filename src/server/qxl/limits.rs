@@ -52,3 +52,15 @@ pub const COMPLAINTS: u32 = 10;
 
 /// See [`COMPLAINTS`].
 pub const COMPLAINT_WINDOW: Duration = Duration::from_secs(60);
+
+/// Pixels of a primary surface that clients are shown: two screens of 8192 by 4320. A
+/// larger one would cost the host as much memory again as the guest has given it.
+pub const PIXELS_SHOWN: u64 = 2 * 8192 * 4320;
+
+/// Bytes of a surface that are looked through before requests get their turn: some
+/// hundred microseconds.
+pub const LOOK_BYTES: u64 = 1024 * 1024;
+
+/// The shortest time between two looks at what a guest has drawn: what it draws meanwhile
+/// is seen together, and a hundred pictures a second are more than anybody sees.
+pub const LOOK_PERIOD: Duration = Duration::from_millis(10);

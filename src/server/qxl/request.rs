@@ -42,7 +42,9 @@ pub(super) enum Request {
     /// Commands that the guest gave before it was saved or migrated.
     Loadvm { commands: Vec<QXLCommandExt>, done: Done },
     /// The guest's driver told which monitors it drives.
-    MonitorsConfig(Completion),
+    MonitorsConfig { group: u32, address: u64, done: Completion },
+    /// Clients came or went.
+    Viewers,
     /// The guest's driver went away.
     DriverUnload,
     /// End the worker.

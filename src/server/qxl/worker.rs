@@ -8,22 +8,24 @@
 
 use super::command::{Body, Command, CommandError, Place, Ring};
 use super::complaints::Complaints;
+use super::display::Display;
 use super::drawable::{self, DrawableError};
 use super::limits;
+use super::monitors;
 use super::release::{Done, Held};
 use super::request::Request;
 use super::rings::{Rings, Wait};
 use super::screen::ClientMouse;
 use super::shared::Shared;
+use super::showing::Showing;
 use super::surface::{Geometry, PRIMARY, Surface, SurfaceError, Surfaces};
 use crate::guard::guard;
-use crate::host::abi::{
-    QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, SPICE_CAPABILITIES_SIZE,
-};
+use crate::host::abi::{QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestMemory;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::QxlDevice;
-use std::fmt::Display;
+use crate::wire::display::Head;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -38,6 +40,10 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     memory: GuestMemory,
     surfaces: Surfaces,
+    display: Arc<Display>,
+    showing: Showing,
+    /// The guest's driver says which monitors there are.
+    driver_tells_monitors: bool,
     cursor: Option<Held>,
     rings: Rings,
     running: bool,
@@ -49,6 +55,7 @@ impl Worker {
     pub(super) fn new(
         device: QxlDevice,
         shared: Arc<Shared>,
+        display: Arc<Display>,
         info: &QXLDevInitInfo,
     ) -> Result<Self, SlotError> {
         Ok(Self {
@@ -56,6 +63,9 @@ impl Worker {
             shared,
             memory: GuestMemory::new(info)?,
             surfaces: Surfaces::new(info.n_surfaces),
+            showing: Showing::new(Arc::clone(&display)),
+            display,
+            driver_tells_monitors: false,
             cursor: None,
             rings: Rings::default(),
             running: false,
@@ -68,7 +78,8 @@ impl Worker {
     #[expect(clippy::needless_pass_by_value, reason = "the queue must die in this thread")]
     pub(super) fn run(mut self, requests: Receiver<Request>) {
         loop {
-            let request = match self.turn() {
+            let wait = self.turn();
+            let request = match wait.sooner(self.show()) {
                 Wait::ForRequest => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Wait::Until(deadline) => {
                     requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -95,6 +106,13 @@ impl Worker {
             // What made it panic may still be there: leave it until the next wakeup.
             self.rings.sleep();
             Wait::ForRequest
+        })
+    }
+
+    /// Shows some of what was drawn, and says when it wants to do so again.
+    fn show(&mut self) -> Wait {
+        guard(THREAD_NAME, Wait::ForRequest, || {
+            self.showing.turn(&self.memory, &mut self.surfaces, Instant::now())
         })
     }
 
@@ -248,10 +266,16 @@ impl Worker {
             Request::FlushSurfaces(_completion) => self.flush(),
             Request::ResetCursor(_done) => self.cursor = None,
             Request::Loadvm { commands, done: _done } => self.loadvm(commands),
-            // Images are remembered, and monitors told to clients, once there are any.
+            // Clients are asked to remember no images.
             Request::ResetImageCache(_done) => {}
-            Request::MonitorsConfig(_completion) => {}
-            Request::DriverUnload => {}
+            Request::MonitorsConfig { group, address, done: _done } => {
+                self.set_monitors(group, address);
+            }
+            Request::Viewers => {
+                self.showing.handle_viewers(&mut self.surfaces);
+                self.tell_guest_of_clients();
+            }
+            Request::DriverUnload => self.driver_tells_monitors = false,
             Request::Quit => unreachable!("the loop ends before it handles this"),
             #[cfg(test)]
             Request::Panic(_done) => panic!("made on purpose"),
@@ -264,8 +288,25 @@ impl Worker {
         }
         self.running = true;
         self.rings.wake();
-        // No client is served pictures yet, and the guest is told so.
-        self.device.set_client_capabilities(false, [0; SPICE_CAPABILITIES_SIZE]);
+        self.tell_guest_of_clients();
+    }
+
+    fn tell_guest_of_clients(&self) {
+        if self.running {
+            let (present, capabilities) = self.display.guest_capabilities();
+            self.device.set_client_capabilities(present, capabilities);
+        }
+    }
+
+    fn set_monitors(&mut self, group: u32, address: u64) {
+        let allowed = self.shared.screen.max_monitors();
+        match monitors::read(&self.memory, group, address, allowed) {
+            Ok((heads, max)) => {
+                self.driver_tells_monitors = true;
+                self.display.set_monitors(heads, max);
+            }
+            Err(error) => self.complain(&format_args!("monitors ignored: {error}")),
+        }
     }
 
     fn oom(&mut self) {
@@ -307,6 +348,10 @@ impl Worker {
             });
         if let Err(error) = result {
             return self.complain(&format_args!("no primary surface: {error}"));
+        }
+        if !self.driver_tells_monitors {
+            let size = (create.width, create.height);
+            self.display.set_monitors(vec![Head { size, ..Head::default() }], 1);
         }
         self.shared.set_primary(Some(ClientMouse {
             allowed: create.mouse_mode != 0,
@@ -355,7 +400,7 @@ impl Worker {
         }
     }
 
-    fn complain(&mut self, what: &dyn Display) {
+    fn complain(&mut self, what: &dyn fmt::Display) {
         self.complaints.log(&format_args!("QXL device {}: {what}", self.device.id()));
     }
 }
