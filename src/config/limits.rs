@@ -163,6 +163,9 @@ pub const ACK_WINDOW: u32 = 20;
 /// costs little, and few enough messages for a whole screen.
 pub const IMAGE_PIXELS: u64 = 128 * 1024;
 
+/// Pixels of the image by which a client gets to know a whole screen: 4096 by 4096, 64 MiB.
+pub const FIRST_IMAGE_PIXELS: u64 = 4096 * 4096;
+
 /// Bytes towards one client of a graphics device from which on no more is sent to it: newer
 /// pictures take the place of what waits. Enough to keep a fast network busy while the next
 /// image is made.

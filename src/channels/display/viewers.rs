@@ -283,8 +283,13 @@ impl Viewer {
 
     /// An image of something that the client has not seen.
     fn image(&mut self, policy: Policy) -> Option<Next> {
-        let missing = if self.first.is_empty() { &self.changed } else { &self.first };
-        let area = piece_of(missing)?;
+        let area = if self.first.is_empty() {
+            piece_of(&self.changed, limits::IMAGE_PIXELS)?
+        } else {
+            // Clients show what they have as soon as one image has come: spicy-screenshot
+            // takes its picture then.
+            piece_of(&self.first, limits::FIRST_IMAGE_PIXELS)?
+        };
         let seen = Region::from(area);
         self.first.subtract(&seen);
         self.changed.subtract(&seen);
@@ -301,20 +306,20 @@ const GUEST_CAPABILITIES: [u32; 4] = [
 ];
 
 /// The first rectangles of a region, as long as one around them has little else in it, and
-/// no more of it than fits one image.
-fn piece_of(region: &Region) -> Option<Rect> {
+/// no more of it than so many pixels.
+fn piece_of(region: &Region, most: u64) -> Option<Rect> {
     let mut rects = region.iter();
     let mut piece = rects.next()?;
     let mut wanted = pixels(&piece);
     for rect in rects {
         let (hull, more) = (piece.hull(&rect), pixels(&rect));
-        if pixels(&hull) > limits::IMAGE_PIXELS || pixels(&hull) > (wanted + more) * 5 / 4 + 256 {
+        if pixels(&hull) > most || pixels(&hull) > (wanted + more) * 5 / 4 + 256 {
             break;
         }
         wanted += more;
         piece = hull;
     }
-    let lines = (limits::IMAGE_PIXELS / u64::from(piece.width())).max(1);
+    let lines = (most / u64::from(piece.width())).max(1);
     if u64::from(piece.height()) > lines {
         piece.bottom = piece.top + lines as i32;
     }

@@ -305,7 +305,7 @@ fn each_asynchronous_request_completes_its_cookie_once() {
     rig.handle.destroy_surface(5, Answer::Cookie(4));
     rig.handle.destroy_surface(99, Answer::Cookie(5));
     rig.handle.flush_surfaces(6);
-    rig.handle.monitors_config(7);
+    rig.handle.monitors_config(HOST, 0, 7);
     rig.handle.destroy_primary(0, Answer::Cookie(8));
     rig.handle.destroy_primary(3, Answer::Cookie(9));
     rig.handle.destroy_surfaces(Answer::Cookie(10));
@@ -478,7 +478,7 @@ fn calls_from_inside_a_callback_do_not_wait_for_themselves() {
         handle.reset_cursor();
         handle.wakeup();
         for cookie in 0..limits::QUEUED_REQUESTS as u64 * 2 {
-            handle.monitors_config(cookie);
+            handle.monitors_config(HOST, 0, cookie);
         }
         tell.send(detach(&handle)).expect("the test listens");
     });

@@ -111,9 +111,11 @@ fn a_full_queue_and_a_closed_window_let_changes_gather() {
 fn a_large_area_is_sent_in_pieces() {
     let mut viewers = screen((4096, 2160));
     join(&mut viewers, 1);
+    assert_eq!(images(&mut viewers, 1), [Rect::new(0, 0, 4096, 2160)], "the first is whole");
+    viewers.change(&Rect::new(0, 0, 4096, 2160).into());
     let pieces = images(&mut viewers, 1);
     assert!(pieces.iter().all(|piece| pixels(piece) <= limits::IMAGE_PIXELS));
-    assert_eq!(pieces.len(), 38, "and three messages before them");
+    assert_eq!(pieces.len(), 35, "and six messages before them");
 }
 
 #[test]
