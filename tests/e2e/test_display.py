@@ -112,10 +112,9 @@ def a_client_that_stays(bench):
     for number in range(3):
         write(vm, f"picture {number}", 10 + 8 * number)
         check_shown(bench, vm, client, f"stays{number}")
-    # The machine's BIOS and its kernel have modes of their own.
-    mark = client.events.mark()
+    mark = vm.qmp.events.mark()
     vm.qmp.command("system_reset")
-    client.wait("surface", mark=mark)
+    vm.qmp.wait_event("RESET", mark=mark)
     vm.guest.wait_boot()
     write(vm, "after the reset")
     check_shown(bench, vm, client, "reset")

@@ -9,6 +9,7 @@ use super::request::Request;
 use super::screen::{ClientMouse, DeviceInfo, Scanout};
 use super::shared::{ChangeHook, Shared};
 use super::worker::{THREAD_NAME, Worker};
+use crate::canvas::Region;
 use crate::channels::display::compression::Policy;
 use crate::host::abi::{QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestSlot;
@@ -138,12 +139,14 @@ impl QxlHandle {
         self.ask(Answer::Wait, Request::Stop);
     }
 
-    /// Makes an area of a surface visible in its memory.
-    ///
-    /// Nothing is drawn here yet, so all of the surface's memory is as the guest left
-    /// it and no part of it is dirty.
-    pub fn update_area(&self, surface: u32, answer: Answer) {
-        self.ask(answer, |done| Request::UpdateArea { surface, done });
+    /// Draws all that the guest has given so far and says what was drawn to a surface
+    /// since somebody last asked to `clear` that. With a cookie the answer comes as
+    /// `update_area_complete`, and this one is empty.
+    pub fn update_area(&self, surface: u32, clear: bool, answer: Answer) -> Region {
+        let dirty = Arc::new(Mutex::new(Region::new()));
+        let shared = Arc::clone(&dirty);
+        self.ask(answer, |done| Request::UpdateArea { surface, clear, dirty: shared, done });
+        std::mem::take(&mut dirty.lock())
     }
 
     /// Maps guest memory.

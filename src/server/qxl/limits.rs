@@ -20,12 +20,18 @@ pub const SURFACE_SIDE: u32 = 65_535;
 /// are at least 256 MB; a list that leads back into itself ends here.
 pub const DATA_CHUNKS: usize = 65_536;
 
+/// Bytes of a path, string or clip: a million points, or the glyphs of a large screen.
+pub const DETAIL_BYTES: usize = 16 << 20;
+
 /// Rectangles of one clip. Drivers send what a window's visible part is made of.
 pub const CLIP_RECTS: usize = 65_536;
 
 /// Commands taken from one ring before requests get their turn, so that a guest
 /// that never stops drawing delays a waiting vCPU only by these.
 pub const COMMANDS_PER_TURN: usize = 128;
+
+/// How long one turn goes on taking commands, for the same reason: drawings may be large.
+pub const TURN: Duration = Duration::from_millis(10);
 
 /// Commands taken in one flush. A ring holds 32; a guest that refills it as fast as
 /// we empty it must not hold up the caller, who has QEMU's big lock, for ever.

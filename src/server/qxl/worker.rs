@@ -19,8 +19,11 @@ use super::screen::ClientMouse;
 use super::shared::Shared;
 use super::showing::Showing;
 use super::surface::{Geometry, PRIMARY, Surface, SurfaceError, Surfaces};
+use crate::canvas::Region;
 use crate::guard::guard;
-use crate::host::abi::{QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
+use crate::host::abi::{
+    QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, QXLRect,
+};
 use crate::host::guest_memory::GuestMemory;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::QxlDevice;
@@ -124,6 +127,9 @@ impl Worker {
             if let Some(ext) = self.fetch(ring) {
                 self.rings.found(ring);
                 self.execute(ring, ext);
+                if now.elapsed() > limits::TURN {
+                    return Wait::Until(now);
+                }
             } else if let Some(deadline) = self.rings.empty(ring, now) {
                 return Wait::Until(deadline);
             } else if self.arm(ring) {
@@ -237,7 +243,9 @@ impl Worker {
             Request::Oom => self.oom(),
             Request::Start => self.start(),
             Request::Stop(_done) => self.running = false,
-            Request::UpdateArea { surface, done } => self.update_area(surface, &done),
+            Request::UpdateArea { surface, clear, dirty, done } => {
+                *dirty.lock() = self.update_area(surface, clear, &done);
+            }
             Request::AddSlot { slot, done: _done } => {
                 let result = self.memory.add(&slot);
                 self.check("memory slot not added", result);
@@ -251,9 +259,10 @@ impl Worker {
                 self.create_primary(surface, &create);
             }
             Request::DestroyPrimary { surface, done: _done } => self.destroy_primary(surface),
-            // Nothing refers to surfaces yet, so there is nothing to let go of; the
-            // surface itself lives on until its destroy command comes.
+            // What the guest has given is drawn at once, so nothing else refers to the
+            // surface; it lives on until its destroy command comes.
             Request::DestroySurface { surface, done: _done } => {
+                self.flush();
                 if let Err(error) = self.surfaces.check_id(surface) {
                     self.complain(&error);
                 }
@@ -319,18 +328,27 @@ impl Worker {
         self.device.flush_resources();
     }
 
-    fn update_area(&mut self, surface: u32, done: &Done) {
+    fn update_area(&mut self, surface: u32, clear: bool, done: &Done) -> Region {
         if !self.running {
             self.complain(&"area update while stopped, ignored");
-            return;
+            return Region::new();
         }
         self.flush();
-        if let Err(error) = self.surfaces.get(surface) {
-            self.complain(&format_args!("area not updated: {error}"));
-        }
+        let dirty = match self.surfaces.dirty(surface) {
+            Ok(dirty) => dirty.clone(),
+            Err(error) => {
+                self.complain(&format_args!("area not updated: {error}"));
+                Region::new()
+            }
+        };
         if done.is_cookie() {
-            self.device.update_area_complete(surface, &mut []);
+            let mut rects: Vec<QXLRect> = dirty.iter().map(QXLRect::from).collect();
+            self.device.update_area_complete(surface, &mut rects);
         }
+        if clear {
+            self.surfaces.clear_dirty(surface);
+        }
+        dirty
     }
 
     fn create_primary(&mut self, surface: u32, create: &QXLDevSurfaceCreate) {
@@ -380,12 +398,15 @@ impl Worker {
             let ring = if ext.cmd.type_ == QXL_CMD_CURSOR { Ring::Cursor } else { Ring::Display };
             match Command::parse(&self.device, &self.memory, ring, ext) {
                 Ok(command) => match command.body {
-                    Ok(
-                        Body::CreateSurface { .. }
-                        | Body::DestroySurface { .. }
-                        | Body::SetCursor
-                        | Body::MoveCursor,
-                    ) => self.obey(command),
+                    Ok(Body::CreateSurface { surface, geometry, group, pixels, .. }) => {
+                        // The pixels were saved too, so they are good.
+                        let body =
+                            Body::CreateSurface { surface, geometry, keep: true, group, pixels };
+                        self.obey(Command { body: Ok(body), held: command.held });
+                    }
+                    Ok(Body::DestroySurface { .. } | Body::SetCursor | Body::MoveCursor) => {
+                        self.obey(command)
+                    }
                     Ok(_) => self.complain(&"saved command of the wrong type ignored"),
                     Err(error) => self.complain(&error),
                 },
