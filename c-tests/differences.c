@@ -63,6 +63,7 @@ static const struct {
     { "display", "refused_messages", "ends the process" },
     { "display", "gone_at_any_moment", "its worker stands still until a client has said INIT" },
     { "display", "a_client_that_does_not_read", "keeps the guest's commands for it" },
+    { "display", "jpeg_and_then_without_loss", "leaves it with the loss" },
     { "compress", "attempts_become_rare", "compresses each block for ever" },
     { "bombs", "small_blocks_that_announce_much", "takes memory for it, up to 4 GiB" },
     { "bombs", "the_start_of_four_gigabytes", "waits for 2 GiB before the device sees a byte" },

@@ -476,6 +476,46 @@ static void a_client_that_does_not_read(void)
     close_bench(&b);
 }
 
+/** Where that is allowed a photograph comes as JPEG, and then as it is. */
+static void jpeg_and_then_without_loss(void)
+{
+    enum { LARGE = 128, LZ_RGB = 101, JPEG = 105 };
+    struct bench b = { 0 };
+    struct viewer v;
+    struct message m;
+    rig_open_tcp(&b.r);
+    EXPECT_EQ(spice_server_set_image_compression(b.r.server, SPICE_IMAGE_COMPRESSION_AUTO_LZ), 0);
+    EXPECT_EQ(spice_server_set_jpeg_compression(b.r.server, SPICE_WAN_COMPRESSION_ALWAYS), 0);
+    qxl_prepare(&b.q, 0);
+    qxl_add(&b.q, b.r.server);
+    qxl_create_primary(&b.q, LARGE, LARGE);
+    spice_server_vm_start(b.r.server);
+    join(&b, &v);
+    do {
+        EXPECT(client_next(&v.display, &m));
+        message_free(&m);
+    } while (m.type != D_MARK);
+    b.q.gradual = true;
+    draw(&b, 1, 0, 0, LARGE, LARGE);
+    static const uint8_t types[] = { JPEG, LZ_RGB };
+    uint32_t pixels = 0;
+    for (int i = 0; i < 2; i++)
+        do {
+            client_expect(&v.display, D_DRAW_COPY, &m);
+            uint32_t at = get32(m.body + 21);
+            uint8_t type = m.body[at + 8];
+            EXPECT_MSG(type == types[0] || type == types[1], "an image of type %d", type);
+            if (type == JPEG)
+                EXPECT_EQ(get16(m.body + at + 22), 0xd8ff);
+            if (type == types[i])
+                pixels += get32(m.body + at + 10) * get32(m.body + at + 14);
+            message_free(&m);
+        } while (pixels < (uint32_t)(i + 1) * LARGE * LARGE);
+    EXPECT(client_silent(&v.display, 50));
+    leave(&v);
+    close_bench(&b);
+}
+
 static void monitors(void)
 {
     struct {
@@ -549,6 +589,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(wrong_acks),
     TAP_CASE(gone_at_any_moment),
     TAP_CASE(a_client_that_does_not_read),
+    TAP_CASE(jpeg_and_then_without_loss),
     TAP_CASE(monitors),
     TAP_CASE(guest_hears_of_clients),
     TAP_CASE(removed_with_clients),
