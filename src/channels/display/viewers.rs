@@ -68,6 +68,8 @@ struct Viewer {
     changed: Region,
     /// What it has seen with losses.
     lossy: Region,
+    /// Its queue was full while something changed, and has not been empty since.
+    slow: bool,
 }
 
 /// What a client has been told.
@@ -134,6 +136,7 @@ impl Viewers {
             first: Region::new(),
             changed: Region::new(),
             lossy: Region::new(),
+            slow: false,
         });
     }
 
@@ -238,8 +241,15 @@ impl Viewers {
     /// counts as sent.
     pub fn poll(&mut self, key: ViewerKey, queued: usize) -> Option<Next> {
         let viewer = self.all.iter_mut().find(|viewer| viewer.key == key)?;
-        if !viewer.ready || queued >= limits::PICTURES_QUEUED {
+        if !viewer.ready {
             return None;
+        }
+        if queued >= limits::PICTURES_QUEUED {
+            viewer.slow |= !viewer.changed.is_empty();
+            return None;
+        }
+        if queued == 0 && viewer.changed.is_empty() {
+            viewer.slow = false;
         }
         if !viewer.told.set_ack {
             viewer.told.set_ack = true;
@@ -316,7 +326,7 @@ impl Viewer {
     /// An image of something that the client has not seen; if there is nothing and its
     /// queue is empty, of something that it has seen with losses.
     fn image(&mut self, policy: Policy, generation: u64, idle: bool) -> Option<Next> {
-        let mut lossy = self.taste.allows_loss(policy);
+        let mut lossy = self.taste.allows_loss(policy, self.slow);
         let area = if !self.first.is_empty() {
             // Clients show what they have as soon as one image has come: spicy-screenshot
             // takes its picture then.

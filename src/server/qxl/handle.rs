@@ -62,7 +62,8 @@ impl QxlHandle {
     pub(super) fn new(device: &QxlDevice, changed: ChangeHook) -> Result<Self, StartError> {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
-        let display = Display::new(Policy { compression: compression::AUTO_GLZ, lossy: false });
+        let display =
+            Display::new(Policy { compression: compression::AUTO_GLZ, ..Policy::default() });
         let worker = Worker::new(device.clone(), Arc::clone(&shared), Arc::clone(&display), &info)?;
         // The standard library's channel, because it drops what is in the queue together
         // with the receiver; crossbeam's bounded one keeps it, and who waits would wait

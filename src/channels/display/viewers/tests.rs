@@ -1,7 +1,8 @@
+use super::super::compression::Loss;
 use super::*;
 use proptest::prelude::*;
 
-const OFF: Policy = Policy { compression: 1, lossy: false };
+const OFF: Policy = Policy { compression: 1, loss: Loss::Never };
 
 fn screen(size: (u32, u32)) -> Viewers {
     let mut viewers = Viewers::new(OFF);
@@ -121,7 +122,7 @@ fn a_large_area_is_sent_in_pieces() {
 #[test]
 fn what_was_shown_with_losses_is_shown_again_when_nothing_else_waits() {
     let mut viewers = screen((64, 64));
-    viewers.set_policy(Policy { compression: 2, lossy: true });
+    viewers.set_policy(Policy { compression: 2, loss: Loss::Always });
     join(&mut viewers, 1);
     let details = |viewers: &mut Viewers, queued| {
         std::iter::from_fn(|| viewers.poll(1, queued))
@@ -146,6 +147,25 @@ fn what_was_shown_with_losses_is_shown_again_when_nothing_else_waits() {
     details(&mut viewers, 0);
     viewers.handle_lossy(1, 1, area);
     assert_eq!(details(&mut viewers, 0), [], "the surface is another one");
+}
+
+#[test]
+fn losses_are_for_those_who_are_slow() {
+    let mut viewers = screen((64, 64));
+    viewers.set_policy(Policy { compression: 2, loss: Loss::WhileSlow });
+    join(&mut viewers, 1);
+    poll_all(&mut viewers, 1);
+    let mut is_lossy = |queued| {
+        viewers.change(&Rect::of_size(64, 64).into());
+        assert_eq!(viewers.poll(1, queued), None);
+        let Some(Next::Image(_, detail)) = viewers.poll(1, 1) else { panic!("no image") };
+        assert!(viewers.poll(1, 0).is_none());
+        detail.lossy
+    };
+    assert!(is_lossy(limits::PICTURES_QUEUED));
+    viewers.change(&Rect::of_size(64, 64).into());
+    let Some(Next::Image(_, detail)) = viewers.poll(1, 0) else { panic!("no image") };
+    assert!(!detail.lossy, "it has caught up");
 }
 
 #[test]
