@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The display channel of a QXL device: what its clients are told, what they see in the end,
- * and clients that are slow, wrong or gone.
+ * The display channel of a QXL device: what its clients are told, what they see in the end
+ * (qxl_draw() and spice_qxl_wakeup()), and clients that are slow, wrong or gone.
  */
 #define _GNU_SOURCE
 #include "devices.h"

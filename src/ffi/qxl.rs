@@ -25,9 +25,8 @@ use std::sync::Arc;
 
 /// Something may be in the rings of a device.
 ///
-/// Compat: partial: drawing and cursor commands are accepted and given back to the
-/// guest, but neither carried out nor sent to clients
-/// Shown by: c-tests/test-qxl.c
+/// Compat: partial: what is drawn is shown to clients, the pointer's pictures are not
+/// Shown by: c-tests/test-qxl.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`.

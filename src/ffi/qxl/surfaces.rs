@@ -74,7 +74,7 @@ pub unsafe extern "C" fn spice_qxl_update_area_async(
 
 /// Makes the primary surface; waits.
 ///
-/// Compat: partial: decides about the mouse mode; not shown to clients yet
+/// Compat: works
 /// Shown by: c-tests/qxl.c, c-tests/test-misuse.c
 ///
 /// # Safety
