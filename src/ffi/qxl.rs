@@ -25,9 +25,8 @@ use std::sync::Arc;
 
 /// Something may be in the rings of a device.
 ///
-/// Compat: partial: drawing and cursor commands are accepted and given back to the
-/// guest, but neither carried out nor sent to clients
-/// Shown by: c-tests/test-qxl.c
+/// Compat: partial: what is drawn is shown to clients, the pointer's pictures are not
+/// Shown by: c-tests/test-qxl.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`.
@@ -78,7 +77,7 @@ pub unsafe extern "C" fn spice_qxl_stop(instance: *mut QXLInstance) {
 
 /// The guest's driver of a device went away.
 ///
-/// Compat: partial: accepted; there is no monitors configuration to forget yet
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -91,7 +90,7 @@ pub unsafe extern "C" fn spice_qxl_driver_unload(instance: *mut QXLInstance) {
 
 /// Limits the number of monitors of a device.
 ///
-/// Compat: partial: stored, but no monitors are announced to clients yet
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety

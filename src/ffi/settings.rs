@@ -244,8 +244,9 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
 
 /// Sets how images are compressed, 1 to 7.
 ///
-/// Compat: partial: stored; no image is sent yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: partial: QUIC, GLZ and the automatic choices are LZ here, which loses nothing
+/// either; LZ4 goes to clients that know it
+/// Shown by: c-tests/test-settings.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -261,6 +262,7 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
             return FAILED;
         }
         server.settings.borrow_mut().image_compression = compression;
+        server.handle_picture_settings();
         OK
     })
 }
@@ -279,10 +281,11 @@ pub unsafe extern "C" fn spice_server_get_image_compression(server: *mut Server)
 }
 
 /// Sets when JPEG is used: 1 automatic, 2 always, 3 never. Others are -1,
-/// where upstream ends the process.
+/// where upstream ends the process. Automatic is for clients whose queue gets full; what
+/// came as JPEG comes once more without loss when there is nothing else to send.
 ///
-/// Compat: partial: checked; no image is sent yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-settings.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -292,8 +295,10 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
     compression: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_jpeg_compression";
-    with_server(NAME, server, FAILED, |_| {
+    with_server(NAME, server, FAILED, |server| {
         if (1..=3).contains(&compression) {
+            server.settings.borrow_mut().jpeg_compression = compression;
+            server.handle_picture_settings();
             return OK;
         }
         crate::warning!("{NAME}: there is no choice {compression}");

@@ -18,7 +18,9 @@ mod inputs;
 mod interfaces;
 mod main_reactor;
 mod mouse_mode;
+mod outlet;
 pub mod qxl;
+mod qxl_display;
 mod registration;
 mod served;
 mod session;
@@ -48,6 +50,7 @@ use events::Events;
 use inputs::Input;
 use mouse_mode::MouseMode;
 use qxl::QxlHandle;
+use qxl_display::QxlDisplay;
 use registration::Draft;
 use served::Served;
 use session::Client;
@@ -110,6 +113,8 @@ pub struct Server {
     timed: RefCell<HashMap<DeviceId, Weak<dyn Timed>>>,
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
+    /// The channels of graphics devices, for what their threads leave for the main loop.
+    pictures: RefCell<Vec<Rc<QxlDisplay>>>,
     input: Input,
     mouse_mode: MouseMode,
     /// Sound devices.
@@ -153,6 +158,9 @@ impl Server {
         };
         let notices: Vec<Notice> = io.notices().collect();
         guard("mouse mode", (), || self.settle_mouse_mode());
+        for display in self.pictures.borrow().clone() {
+            guard("pictures", (), || display.pass_on());
+        }
         for notice in notices {
             guard("notice from the I/O thread", (), || self.handle_notice(notice));
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use crate::channels::display::compression::{Loss, Policy};
 use crate::config::limits;
 use crate::net::listener::Family;
 use crate::net::tls::TlsSettings;
@@ -10,6 +11,14 @@ use crate::net::tls::TlsSettings;
 pub mod image_compression {
     /// Upstream's default: choose by content, GLZ preferred.
     pub const AUTO_GLZ: i32 = 2;
+}
+
+/// When images are compressed as for a slow network, as the C API numbers it.
+pub mod wan_compression {
+    /// Where the network is slow.
+    pub const AUTO: i32 = 1;
+    /// Everywhere.
+    pub const ALWAYS: i32 = 2;
 }
 
 /// Everything the setters of the C API store.
@@ -37,8 +46,10 @@ pub struct Settings {
     pub uuid: Option<[u8; 16]>,
     /// What the guest's agent may do.
     pub agent: AgentSettings,
-    /// As set; nothing is compressed yet.
+    /// As set, 1 to 7.
     pub image_compression: i32,
+    /// As set, a number of [`wan_compression`].
+    pub jpeg_compression: i32,
     /// As set: 1 off, 2 all, 3 filter.
     pub streaming_video: i32,
     /// Accepted video codecs in the text form of the C API.
@@ -74,9 +85,22 @@ impl Settings {
             uuid: None,
             agent: AgentSettings { mouse: true, copy_paste: true, file_transfer: true },
             image_compression: image_compression::AUTO_GLZ,
+            jpeg_compression: wan_compression::AUTO,
             streaming_video: 3,
             video_codecs: b"spice:mjpeg".to_vec(),
             renderers: 0,
+        }
+    }
+
+    /// What clients of graphics devices are sent, as far as it is set.
+    pub(super) fn picture_policy(&self) -> Policy {
+        Policy {
+            compression: self.image_compression as u8,
+            loss: match self.jpeg_compression {
+                wan_compression::ALWAYS => Loss::Always,
+                wan_compression::AUTO => Loss::WhileSlow,
+                _ => Loss::Never,
+            },
         }
     }
 

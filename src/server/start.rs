@@ -123,6 +123,7 @@ impl Server {
             next_device: Cell::new(1),
             timed: RefCell::default(),
             displays: RefCell::default(),
+            pictures: RefCell::default(),
             input: Input::default(),
             mouse_mode: MouseMode::default(),
             attached: RefCell::default(),

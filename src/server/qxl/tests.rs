@@ -137,7 +137,7 @@ fn a_stopped_worker_leaves_the_rings_alone() {
     let command = rig.fake.push(HOST, QXL_CMD_DRAW, &[0; 191]);
     rig.handle.wakeup();
     rig.handle.flush_surfaces(1);
-    rig.handle.update_area(0, Answer::Cookie(2));
+    rig.handle.update_area(0, false, Answer::Cookie(2));
     rig.handle.destroy_surfaces(Answer::Wait);
     assert_eq!(rig.fake.take_events(), ["async_complete 1", "async_complete 2"]);
     rig.handle.start();
@@ -183,6 +183,35 @@ fn an_update_command_is_told_and_given_back() {
         rig.fake.events(),
         ["notify_update 16909060".to_owned(), release(good, GUEST), release(dead, GUEST)]
     );
+}
+
+#[test]
+fn a_copied_bitmap_is_in_the_surface_when_its_command_is_given_back() {
+    let rig = Rig::running();
+    let surface = rig.create_primary(0, Answer::Wait);
+    let bitmap: Vec<u8> = (0..2 * 2 * 4).collect();
+    let data = rig.fake.address(GUEST, rig.fake.store(&bitmap));
+    let mut image = vec![0; 48];
+    image[18..20].copy_from_slice(&[8, 1 | 4]);
+    for (at, value) in [(20, 2_u32), (24, 2), (28, 8)] {
+        image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    image[40..48].copy_from_slice(&data.to_le_bytes());
+    let image = rig.fake.address(GUEST, rig.fake.store(&image));
+    let mut drawable = vec![0; 191];
+    drawable[13] = 3;
+    for (at, value) in [(39, 2_u32), (43, 2), (123 + 16, 2), (123 + 20, 2)] {
+        drawable[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    drawable[123..131].copy_from_slice(&image.to_le_bytes());
+    drawable[123 + 24] = 8;
+    let command = rig.fake.push(GUEST, QXL_CMD_DRAW, &drawable);
+    rig.handle.wakeup();
+    rig.settle();
+    assert_eq!(rig.fake.events(), [release(command, GUEST)]);
+    // The surface is bottom-up.
+    assert_eq!(rig.fake.bytes_at::<8>(surface + 16), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(rig.fake.bytes_at::<8>(surface), [8, 9, 10, 11, 12, 13, 14, 15]);
 }
 
 #[test]
@@ -262,7 +291,7 @@ fn what_is_kept_is_given_back_when_the_device_is_removed_and_nothing_after() {
     assert!(rig.fake.state().is_null());
     rig.handle.wakeup();
     rig.handle.flush_surfaces(1);
-    rig.handle.update_area(0, Answer::Wait);
+    rig.handle.update_area(0, false, Answer::Wait);
     rig.handle.draw_scanout(2);
     assert_eq!(rig.fake.events(), Vec::<String>::new());
 }
@@ -272,11 +301,11 @@ fn each_asynchronous_request_completes_its_cookie_once() {
     let rig = Rig::running();
     rig.create_primary(0, Answer::Cookie(1));
     rig.handle.add_slot(rig.fake.guest_slot(), Answer::Cookie(2));
-    rig.handle.update_area(0, Answer::Cookie(3));
+    rig.handle.update_area(0, false, Answer::Cookie(3));
     rig.handle.destroy_surface(5, Answer::Cookie(4));
     rig.handle.destroy_surface(99, Answer::Cookie(5));
     rig.handle.flush_surfaces(6);
-    rig.handle.monitors_config(7);
+    rig.handle.monitors_config(HOST, 0, 7);
     rig.handle.destroy_primary(0, Answer::Cookie(8));
     rig.handle.destroy_primary(3, Answer::Cookie(9));
     rig.handle.destroy_surfaces(Answer::Cookie(10));
@@ -297,7 +326,7 @@ fn each_asynchronous_request_completes_its_cookie_once() {
 fn callbacks_that_abort_vga_like_displays_are_not_made_for_them() {
     let rig = Rig::running();
     rig.create_primary(0, Answer::Wait);
-    rig.handle.update_area(0, Answer::Wait);
+    rig.handle.update_area(0, false, Answer::Wait);
     rig.handle.destroy_surfaces(Answer::Wait);
     rig.handle.remove_slot(0, 0);
     rig.handle.reset_slots();
@@ -449,7 +478,7 @@ fn calls_from_inside_a_callback_do_not_wait_for_themselves() {
         handle.reset_cursor();
         handle.wakeup();
         for cookie in 0..limits::QUEUED_REQUESTS as u64 * 2 {
-            handle.monitors_config(cookie);
+            handle.monitors_config(HOST, 0, cookie);
         }
         tell.send(detach(&handle)).expect("the test listens");
     });

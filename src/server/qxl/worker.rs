@@ -6,23 +6,29 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::{Body, Command, CommandError, Ring};
+use super::command::{Body, Command, CommandError, Place, Ring};
 use super::complaints::Complaints;
+use super::display::Display;
+use super::drawable::{self, DrawableError};
 use super::limits;
+use super::monitors;
 use super::release::{Done, Held};
 use super::request::Request;
 use super::rings::{Rings, Wait};
 use super::screen::ClientMouse;
 use super::shared::Shared;
-use super::surface::{Geometry, PRIMARY, Surface, Surfaces};
+use super::showing::Showing;
+use super::surface::{Geometry, PRIMARY, Surface, SurfaceError, Surfaces};
+use crate::canvas::Region;
 use crate::guard::guard;
 use crate::host::abi::{
-    QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, SPICE_CAPABILITIES_SIZE,
+    QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, QXLRect,
 };
 use crate::host::guest_memory::GuestMemory;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::QxlDevice;
-use std::fmt::Display;
+use crate::wire::display::Head;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -37,6 +43,10 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     memory: GuestMemory,
     surfaces: Surfaces,
+    display: Arc<Display>,
+    showing: Showing,
+    /// The guest's driver says which monitors there are.
+    driver_tells_monitors: bool,
     cursor: Option<Held>,
     rings: Rings,
     running: bool,
@@ -48,6 +58,7 @@ impl Worker {
     pub(super) fn new(
         device: QxlDevice,
         shared: Arc<Shared>,
+        display: Arc<Display>,
         info: &QXLDevInitInfo,
     ) -> Result<Self, SlotError> {
         Ok(Self {
@@ -55,6 +66,9 @@ impl Worker {
             shared,
             memory: GuestMemory::new(info)?,
             surfaces: Surfaces::new(info.n_surfaces),
+            showing: Showing::new(Arc::clone(&display)),
+            display,
+            driver_tells_monitors: false,
             cursor: None,
             rings: Rings::default(),
             running: false,
@@ -67,7 +81,8 @@ impl Worker {
     #[expect(clippy::needless_pass_by_value, reason = "the queue must die in this thread")]
     pub(super) fn run(mut self, requests: Receiver<Request>) {
         loop {
-            let request = match self.turn() {
+            let wait = self.turn();
+            let request = match wait.sooner(self.show()) {
                 Wait::ForRequest => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Wait::Until(deadline) => {
                     requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -97,6 +112,13 @@ impl Worker {
         })
     }
 
+    /// Shows some of what was drawn, and says when it wants to do so again.
+    fn show(&mut self) -> Wait {
+        guard(THREAD_NAME, Wait::ForRequest, || {
+            self.showing.turn(&self.memory, &mut self.surfaces, Instant::now())
+        })
+    }
+
     fn ring_turn(&mut self, ring: Ring, now: Instant) -> Wait {
         for _ in 0..limits::COMMANDS_PER_TURN {
             if self.rings.is_asleep(ring) {
@@ -105,6 +127,9 @@ impl Worker {
             if let Some(ext) = self.fetch(ring) {
                 self.rings.found(ring);
                 self.execute(ring, ext);
+                if now.elapsed() > limits::TURN {
+                    return Wait::Until(now);
+                }
             } else if let Some(deadline) = self.rings.empty(ring, now) {
                 return Wait::Until(deadline);
             } else if self.arm(ring) {
@@ -153,25 +178,58 @@ impl Worker {
     fn obey(&mut self, command: Command) {
         match command.body {
             Ok(Body::Ignored | Body::MoveCursor) => {}
-            Ok(Body::Update { surface, id }) => match self.surfaces.check_alive(surface) {
-                Ok(()) => self.device.notify_update(id),
+            Ok(Body::Draw(place)) => {
+                if let Err(error) = self.draw(&place) {
+                    self.complain(&error);
+                }
+            }
+            Ok(Body::Update { surface, id }) => match self.surfaces.get(surface) {
+                Ok(_) => self.device.notify_update(id),
                 Err(error) => self.complain(&error),
             },
-            Ok(Body::CreateSurface { surface }) => match self.surfaces.check_free(surface) {
-                Ok(()) => self.surfaces.insert(surface, Surface::OffScreen(command.held)),
-                Err(error) => self.complain(&CommandError::from(error)),
-            },
+            Ok(Body::CreateSurface { surface, geometry, keep, group, pixels }) => {
+                let place = (group, pixels);
+                let command = Some(command.held);
+                if let Err(error) = self.create_surface(surface, geometry, place, keep, command) {
+                    self.complain(&CommandError::from(error));
+                }
+            }
             Ok(Body::DestroySurface { surface: PRIMARY }) => {
                 self.complain(&"command to destroy the primary surface ignored");
             }
-            Ok(Body::DestroySurface { surface }) => match self.surfaces.check_alive(surface) {
-                Ok(()) => self.surfaces.remove(surface),
+            Ok(Body::DestroySurface { surface }) => match self.surfaces.get(surface) {
+                Ok(_) => self.surfaces.remove(surface),
                 Err(error) => self.complain(&CommandError::from(error)),
             },
             // Kept until the next one, as surfaces are and for the same reason.
             Ok(Body::SetCursor) => self.cursor = Some(command.held),
             Err(error) => self.complain(&error),
         }
+    }
+
+    /// Draws at once, so that the guest has its memory back at once.
+    fn draw(&mut self, place: &Place) -> Result<(), DrawableError> {
+        let (surface, region) = drawable::draw(&self.memory, &self.surfaces, place)?;
+        self.surfaces.note_changed(surface, &region);
+        Ok(())
+    }
+
+    /// Makes a surface that does not exist, black unless its data are kept.
+    fn create_surface(
+        &mut self,
+        id: u32,
+        geometry: Geometry,
+        (group, address): (u32, u64),
+        keep: bool,
+        command: Option<Held>,
+    ) -> Result<(), SurfaceError> {
+        self.surfaces.check_free(id)?;
+        let pixels = self.memory.range(group, address, geometry.bytes)?;
+        if !keep {
+            pixels.clear();
+        }
+        self.surfaces.insert(id, Surface::new(geometry, group, address, command));
+        Ok(())
     }
 
     /// Carries out a request. Its `done` is dropped at the end of its arm, which is
@@ -185,7 +243,9 @@ impl Worker {
             Request::Oom => self.oom(),
             Request::Start => self.start(),
             Request::Stop(_done) => self.running = false,
-            Request::UpdateArea { surface, done } => self.update_area(surface, &done),
+            Request::UpdateArea { surface, clear, dirty, done } => {
+                *dirty.lock() = self.update_area(surface, clear, &done);
+            }
             Request::AddSlot { slot, done: _done } => {
                 let result = self.memory.add(&slot);
                 self.check("memory slot not added", result);
@@ -199,9 +259,10 @@ impl Worker {
                 self.create_primary(surface, &create);
             }
             Request::DestroyPrimary { surface, done: _done } => self.destroy_primary(surface),
-            // Nothing refers to surfaces yet, so there is nothing to let go of; the
-            // surface itself lives on until its destroy command comes.
+            // What the guest has given is drawn at once, so nothing else refers to the
+            // surface; it lives on until its destroy command comes.
             Request::DestroySurface { surface, done: _done } => {
+                self.flush();
                 if let Err(error) = self.surfaces.check_id(surface) {
                     self.complain(&error);
                 }
@@ -214,10 +275,16 @@ impl Worker {
             Request::FlushSurfaces(_completion) => self.flush(),
             Request::ResetCursor(_done) => self.cursor = None,
             Request::Loadvm { commands, done: _done } => self.loadvm(commands),
-            // Images are remembered, and monitors told to clients, once there are any.
+            // Clients are asked to remember no images.
             Request::ResetImageCache(_done) => {}
-            Request::MonitorsConfig(_completion) => {}
-            Request::DriverUnload => {}
+            Request::MonitorsConfig { group, address, done: _done } => {
+                self.set_monitors(group, address);
+            }
+            Request::Viewers => {
+                self.showing.handle_viewers(&mut self.surfaces);
+                self.tell_guest_of_clients();
+            }
+            Request::DriverUnload => self.driver_tells_monitors = false,
             Request::Quit => unreachable!("the loop ends before it handles this"),
             #[cfg(test)]
             Request::Panic(_done) => panic!("made on purpose"),
@@ -230,8 +297,25 @@ impl Worker {
         }
         self.running = true;
         self.rings.wake();
-        // No client is served pictures yet, and the guest is told so.
-        self.device.set_client_capabilities(false, [0; SPICE_CAPABILITIES_SIZE]);
+        self.tell_guest_of_clients();
+    }
+
+    fn tell_guest_of_clients(&self) {
+        if self.running {
+            let (present, capabilities) = self.display.guest_capabilities();
+            self.device.set_client_capabilities(present, capabilities);
+        }
+    }
+
+    fn set_monitors(&mut self, group: u32, address: u64) {
+        let allowed = self.shared.screen.max_monitors();
+        match monitors::read(&self.memory, group, address, allowed) {
+            Ok((heads, max)) => {
+                self.driver_tells_monitors = true;
+                self.display.set_monitors(heads, max);
+            }
+            Err(error) => self.complain(&format_args!("monitors ignored: {error}")),
+        }
     }
 
     fn oom(&mut self) {
@@ -244,18 +328,27 @@ impl Worker {
         self.device.flush_resources();
     }
 
-    fn update_area(&mut self, surface: u32, done: &Done) {
+    fn update_area(&mut self, surface: u32, clear: bool, done: &Done) -> Region {
         if !self.running {
             self.complain(&"area update while stopped, ignored");
-            return;
+            return Region::new();
         }
         self.flush();
-        if let Err(error) = self.surfaces.check_alive(surface) {
-            self.complain(&format_args!("area not updated: {error}"));
-        }
+        let dirty = match self.surfaces.dirty(surface) {
+            Ok(dirty) => dirty.clone(),
+            Err(error) => {
+                self.complain(&format_args!("area not updated: {error}"));
+                Region::new()
+            }
+        };
         if done.is_cookie() {
-            self.device.update_area_complete(surface, &mut []);
+            let mut rects: Vec<QXLRect> = dirty.iter().map(QXLRect::from).collect();
+            self.device.update_area_complete(surface, &mut rects);
         }
+        if clear {
+            self.surfaces.clear_dirty(surface);
+        }
+        dirty
     }
 
     fn create_primary(&mut self, surface: u32, create: &QXLDevSurfaceCreate) {
@@ -263,21 +356,25 @@ impl Worker {
             self.complain(&format_args!("surface {surface} cannot be primary"));
             return;
         }
-        let geometry =
-            match Geometry::new(create.width, create.height, create.stride, create.format) {
-                Ok(geometry) => geometry,
-                Err(error) => return self.complain(&format_args!("no primary surface: {error}")),
-            };
-        match self.memory.range(create.group_id, create.mem, geometry.bytes) {
-            Ok(pixels) if create.flags & KEEP_DATA == 0 => pixels.clear(),
-            Ok(_) => {}
-            Err(error) => return self.complain(&format_args!("no primary surface: {error}")),
+        let place = (create.group_id, create.mem);
+        let keep = create.flags & KEEP_DATA != 0;
+        let result = Geometry::new(create.width, create.height, create.stride, create.format)
+            .and_then(|geometry| {
+                // One that is there already gives way.
+                self.surfaces.remove(PRIMARY);
+                self.create_surface(PRIMARY, geometry, place, keep, None)
+            });
+        if let Err(error) = result {
+            return self.complain(&format_args!("no primary surface: {error}"));
         }
-        self.surfaces.insert(PRIMARY, Surface::Primary);
+        if !self.driver_tells_monitors {
+            let size = (create.width, create.height);
+            self.display.set_monitors(vec![Head { size, ..Head::default() }], 1);
+        }
         self.shared.set_primary(Some(ClientMouse {
             allowed: create.mouse_mode != 0,
-            width: geometry.width,
-            height: geometry.height,
+            width: create.width,
+            height: create.height,
         }));
     }
 
@@ -301,12 +398,15 @@ impl Worker {
             let ring = if ext.cmd.type_ == QXL_CMD_CURSOR { Ring::Cursor } else { Ring::Display };
             match Command::parse(&self.device, &self.memory, ring, ext) {
                 Ok(command) => match command.body {
-                    Ok(
-                        Body::CreateSurface { .. }
-                        | Body::DestroySurface { .. }
-                        | Body::SetCursor
-                        | Body::MoveCursor,
-                    ) => self.obey(command),
+                    Ok(Body::CreateSurface { surface, geometry, group, pixels, .. }) => {
+                        // The pixels were saved too, so they are good.
+                        let body =
+                            Body::CreateSurface { surface, geometry, keep: true, group, pixels };
+                        self.obey(Command { body: Ok(body), held: command.held });
+                    }
+                    Ok(Body::DestroySurface { .. } | Body::SetCursor | Body::MoveCursor) => {
+                        self.obey(command);
+                    }
                     Ok(_) => self.complain(&"saved command of the wrong type ignored"),
                     Err(error) => self.complain(&error),
                 },
@@ -321,7 +421,7 @@ impl Worker {
         }
     }
 
-    fn complain(&mut self, what: &dyn Display) {
+    fn complain(&mut self, what: &dyn fmt::Display) {
         self.complaints.log(&format_args!("QXL device {}: {what}", self.device.id()));
     }
 }

@@ -17,6 +17,7 @@ class SlowPath:
         self.rate = rate
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self.passed = 0  # bytes that the server said
         self._sockets = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -38,22 +39,23 @@ class SlowPath:
                 return
             self._sockets += [near, far]
             for source, sink, rate in ((near, far, None), (far, near, self.rate)):
-                threading.Thread(target=_carry, args=(source, sink, rate), daemon=True).start()
+                threading.Thread(target=self._carry, args=(source, sink, rate),
+                                 daemon=True).start()
 
-
-def _carry(source, sink, rate):
-    free = 0.0  # when what was sent before has passed
-    try:
-        while data := source.recv(PIECE):
-            if rate:
-                now = time.monotonic()
-                free = max(free, now) + len(data) / rate
-                time.sleep(free - now)
-            sink.sendall(data)
-    except OSError:
-        pass
-    _end(source)
-    _end(sink)
+    def _carry(self, source, sink, rate):
+        free = 0.0  # when what was sent before has passed
+        try:
+            while data := source.recv(PIECE):
+                if rate:
+                    now = time.monotonic()
+                    free = max(free, now) + len(data) / rate
+                    time.sleep(free - now)
+                    self.passed += len(data)
+                sink.sendall(data)
+        except OSError:
+            pass
+        _end(source)
+        _end(sink)
 
 
 def _end(sock):
