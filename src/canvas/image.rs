@@ -215,6 +215,8 @@ fn read_bitmap(bitmap: &Bitmap<'_>, target: Format, x: u32, y: u32, into: &mut [
         }
     };
     if own.bits() != target.bits() || (own.bits() == 16 && own != target) {
+        // Where there is room for alpha it stays, as the reference has it.
+        let target = if target.bits() == 32 { Format::Argb } else { target };
         into.iter_mut().for_each(|pixel| *pixel = from_argb(target, to_argb(own, *pixel)));
     }
 }
