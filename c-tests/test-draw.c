@@ -565,6 +565,7 @@ static void composites(bool masks, bool transforms)
     painter_surface(&p, 1, SPICE_SURFACE_FMT_32_ARGB, W, H);
     painter_surface(&p, 2, SPICE_SURFACE_FMT_8_A, 40, 40);
     painter_surface(&p, 3, SPICE_SURFACE_FMT_32_ARGB, 33, 21);
+    painter_surface(&p, 4, SPICE_SURFACE_FMT_32_ARGB, 40, 40);
     for (unsigned i = 0; i < 12 * 26; i++) {
         QXLDrawable d = guest_drawable(&p, i % 2, QXL_DRAW_COMPOSITE);
         QXLComposite *c = &d.u.composite;
@@ -579,10 +580,11 @@ static void composites(bool masks, bool transforms)
             c->src = (uintptr_t)guest_bitmap(&p, i % 2 ? SPICE_BITMAP_FMT_RGBA : SPICE_BITMAP_FMT_32BIT,
                                              between(&p, 1, 50), between(&p, 1, 50), any_flags(&p));
         if (masks) {
-            c->mask = (uintptr_t)guest_surface_image(&p, i % 4 ? 2 : 3);
+            /* not the source: Debian's library takes both for one image with one repeat */
+            c->mask = (uintptr_t)guest_surface_image(&p, i % 4 ? 2 : 4);
             c->mask_origin.x = (int16_t)between(&p, -9, 20);
             c->mask_origin.y = (int16_t)between(&p, -9, 20);
-            c->flags |= (rnd(&p) & 3) << 16;
+            c->flags |= (rnd(&p) & 3) << 16 | (rnd(&p) & 1) << 18;
         }
         if (transforms) {
             uint32_t *t = guest_alloc(&p, 24);
