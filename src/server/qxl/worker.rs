@@ -359,7 +359,7 @@ impl Worker {
                         self.obey(Command { body: Ok(body), held: command.held });
                     }
                     Ok(Body::DestroySurface { .. } | Body::SetCursor | Body::MoveCursor) => {
-                        self.obey(command)
+                        self.obey(command);
                     }
                     Ok(_) => self.complain(&"saved command of the wrong type ignored"),
                     Err(error) => self.complain(&error),
