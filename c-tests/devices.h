@@ -47,6 +47,8 @@ struct qxl {
     int updates;          /**< notify_update calls */
     int flushes;          /**< flush_resources calls */
     int area_updates;     /**< update_area_complete calls */
+    QXLRect area_rects[8]; /**< of the last one, as far as they fit */
+    int n_area_rects;
     int capabilities;     /**< set_client_capabilities calls */
     bool takes_monitors;  /**< client_monitors_config says so */
     int monitors_configs; /**< how often it got monitors */
@@ -71,6 +73,12 @@ void qxl_remove(struct qxl *q);
 
 /** Puts a DRAW_COPY of a rectangle of the frame on the ring; false when full. */
 bool qxl_draw(struct qxl *q, int left, int top, int right, int bottom);
+/** Puts a drawable on the ring whose addresses are plain pointers; false when full. */
+bool qxl_push_drawable(struct qxl *q, const QXLDrawable *drawable);
+/** The same in the layout of old drivers. */
+bool qxl_push_compat(struct qxl *q, const QXLCompatDrawable *drawable, uint32_t flags);
+/** Puts a surface command on the ring. */
+bool qxl_push_surface(struct qxl *q, const QXLSurfaceCmd *command);
 /** Puts a raw command on the ring. */
 bool qxl_push_raw(struct qxl *q, uint32_t type, uint32_t group);
 /** Puts a cursor SET or MOVE on the cursor ring. */

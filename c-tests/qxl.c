@@ -17,6 +17,8 @@ struct qxl_command {
     union {
         QXLReleaseInfo info;
         QXLDrawable drawable;
+        QXLCompatDrawable compat;
+        QXLSurfaceCmd surface;
         QXLCursorCmd cursor;
         QXLUpdateCmd update;
     } u;
@@ -183,8 +185,9 @@ static void update_area_complete(QXLInstance *sin, uint32_t surface, QXLRect *re
 {
     struct qxl *q = enter(sin, "update_area_complete");
     (void)surface;
-    (void)rects;
-    (void)n;
+    q->n_area_rects = (int)n;
+    for (uint32_t i = 0; i < n && i < 8; i++)
+        q->area_rects[i] = rects[i];
     q->area_updates++;
     leave(q);
 }
@@ -365,6 +368,28 @@ bool qxl_draw(struct qxl *q, int left, int top, int right, int bottom)
     c->image.bitmap.stride = w * 4;
     c->image.bitmap.data = (uintptr_t)c->pixels;
     return push(q, c, QXL_CMD_DRAW, false);
+}
+
+bool qxl_push_drawable(struct qxl *q, const QXLDrawable *drawable)
+{
+    struct qxl_command *c = calloc(1, sizeof *c);
+    c->u.drawable = *drawable;
+    return push(q, c, QXL_CMD_DRAW, false);
+}
+
+bool qxl_push_compat(struct qxl *q, const QXLCompatDrawable *drawable, uint32_t flags)
+{
+    struct qxl_command *c = calloc(1, sizeof *c);
+    c->u.compat = *drawable;
+    c->ext.flags = flags;
+    return push(q, c, QXL_CMD_DRAW, false);
+}
+
+bool qxl_push_surface(struct qxl *q, const QXLSurfaceCmd *command)
+{
+    struct qxl_command *c = calloc(1, sizeof *c);
+    c->u.surface = *command;
+    return push(q, c, QXL_CMD_SURFACE, false);
 }
 
 bool qxl_push_raw(struct qxl *q, uint32_t type, uint32_t group)

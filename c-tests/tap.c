@@ -19,13 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CASE_DEADLINE_MS = 60000 };
+enum { CASE_DEADLINE_MS = 60000, RESULT_SIZE = 256 };
 
 static const char *current = "";
 static int reason_fd = -1;   /* where a failing case leaves its reason */
 static int log_fd = -1;      /* the case's stderr */
 static off_t log_mark;
 static bool no_fork;
+static char *result; /* what the case found, shared with its child */
 static char directory[64] = "/tmp/spice-test.XXXXXX";
 
 const char *tap_current(void)
@@ -80,6 +81,19 @@ void tap_fail(const char *file, int line, const char *fmt, ...)
     if (write(reason_fd < 0 ? STDERR_FILENO : reason_fd, reason, (size_t)n) != n)
         perror("tap: write");
     _exit(1);
+}
+
+void tap_result(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(result, RESULT_SIZE, fmt, ap);
+    va_end(ap);
+}
+
+static void print_ok(void)
+{
+    printf("ok %s%s%s\n", current, *result ? " " : "", result);
 }
 
 void tap_log_mark(void)
@@ -264,21 +278,27 @@ int tap_main(int argc, char **argv, const char *suite, const struct tap_case *ca
         perror(directory);
         return 1;
     }
+    result = mmap(NULL, RESULT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (result == MAP_FAILED) {
+        perror("tap: mmap");
+        return 1;
+    }
     printf("# %s\n", suite);
     for (size_t i = 0; i < n; i++) {
         char reason[1400] = "";
         if (!wanted(argc, argv, cases[i].name))
             continue;
         current = cases[i].name;
+        *result = 0;
         if (reference_skips(suite, current)) {
             printf("skip %s\n", current);
             skipped++;
         } else if (no_fork) {
             cases[i].run();
-            printf("ok %s\n", current);
+            print_ok();
             passed++;
         } else if (run_forked(&cases[i], reason, sizeof reason)) {
-            printf("ok %s\n", current);
+            print_ok();
             passed++;
         } else {
             printf("not ok %s: %s\n", current, reason);

@@ -10,6 +10,7 @@
  * `scripts/differential` compares between two libraries:
  *
  *     ok NAME
+ *     ok NAME RESULT       (tap_result(): what must be the same on both)
  *     not ok NAME: why
  *     skip NAME            (only with REFERENCE=debian, see differences.h)
  *
@@ -41,6 +42,9 @@ int tap_main(int argc, char **argv, const char *suite, const struct tap_case *ca
 /** Ends the current case as failed. */
 _Noreturn void tap_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/** What the current case found; the last call counts. */
+void tap_result(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /** Name of the running case. */
 const char *tap_current(void);

@@ -37,7 +37,9 @@ pub(super) fn from_argb(format: Format, argb: u32) -> u32 {
 /// Pixels of one format as those of another, in place.
 pub(super) fn convert(pixels: &mut [u32], from: Format, to: Format) {
     if from.bits() != to.bits() {
-        pixels.iter_mut().for_each(|pixel| *pixel = from_argb(to, to_argb(from, *pixel)));
+        for pixel in pixels.iter_mut() {
+            *pixel = from_argb(to, to_argb(from, *pixel));
+        }
     }
 }
 

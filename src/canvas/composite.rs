@@ -163,7 +163,7 @@ impl Factor {
 
 impl Mode {
     fn apply(self, alpha: bool, s: u32, sa: u32, d: u32, da: u32) -> u32 {
-        let part = |value: u32| value as f32 / 255.0;
+        let part = |value: u32| f32::from(value as u8) / 255.0;
         let (s, sa, d, da) = (part(s), part(sa), part(d), part(da));
         let value = if alpha {
             sa + da - sa * da
@@ -280,7 +280,9 @@ impl<'a, 'memory> Loaded<'a, 'memory> {
 
     fn read_inside(&self, x: u32, y: u32, into: &mut [u32]) {
         self.turned.image.read_own(self.target, x, y, into);
-        into.iter_mut().for_each(|pixel| *pixel = to_argb(self.format, *pixel));
+        for pixel in into.iter_mut() {
+            *pixel = to_argb(self.format, *pixel);
+        }
     }
 
     /// The pixels for a line of the bounds.

@@ -121,7 +121,9 @@ impl Image<'_> {
             Self::Bitmap(bitmap, high_bits) => {
                 read_bitmap(bitmap, target, x, y, into);
                 if *high_bits && self.format_on(target) == Format::Xrgb {
-                    into.iter_mut().for_each(|pixel| *pixel |= OPAQUE);
+                    for pixel in into.iter_mut() {
+                        *pixel |= OPAQUE;
+                    }
                 }
             }
             Self::Surface(raster) => {
@@ -167,7 +169,9 @@ fn read_bitmap(bitmap: &Bitmap<'_>, target: Format, x: u32, y: u32, into: &mut [
     };
     if bitmap.format.bits() == 1 {
         bitmap.read_bits(x, y, into);
-        into.iter_mut().for_each(|pixel| *pixel = colour(*pixel as usize));
+        for pixel in into.iter_mut() {
+            *pixel = colour(*pixel as usize);
+        }
         return;
     }
     let bits = bitmap.format.bits() as usize;
@@ -215,6 +219,10 @@ fn read_bitmap(bitmap: &Bitmap<'_>, target: Format, x: u32, y: u32, into: &mut [
         }
     };
     if own.bits() != target.bits() || (own.bits() == 16 && own != target) {
-        into.iter_mut().for_each(|pixel| *pixel = from_argb(target, to_argb(own, *pixel)));
+        // Where there is room for alpha it stays, as the reference has it.
+        let target = if target.bits() == 32 { Format::Argb } else { target };
+        for pixel in into.iter_mut() {
+            *pixel = from_argb(target, to_argb(own, *pixel));
+        }
     }
 }

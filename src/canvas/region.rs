@@ -56,6 +56,7 @@ impl Rect {
     }
 
     /// The pixels in both; may be empty.
+    #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self::new(
             self.left.max(other.left),
@@ -66,6 +67,7 @@ impl Rect {
     }
 
     /// The smallest rectangle around both; an empty one adds nothing.
+    #[must_use]
     pub fn hull(&self, other: &Self) -> Self {
         if self.is_empty() {
             return *other;

@@ -92,7 +92,8 @@ impl Path {
         if depth == CURVE_HALVINGS || is_flat(&[a, b, c, d]) {
             return self.push((rounded(d.0 as i32), rounded(d.1 as i32)));
         }
-        let middle = |from: Point, to: Point| ((from.0 + to.0) / 2, (from.1 + to.1) / 2);
+        let middle =
+            |from: Point, to: Point| (i64::midpoint(from.0, to.0), i64::midpoint(from.1, to.1));
         let (ab, bc, cd) = (middle(a, b), middle(b, c), middle(c, d));
         let (abc, bcd) = (middle(ab, bc), middle(bc, cd));
         let half = middle(abc, bcd);
@@ -104,11 +105,11 @@ impl Path {
 /// Whether both inner points of a curve are within half a pixel of its chord.
 fn is_flat([a, b, c, d]: &[Point; 4]) -> bool {
     let vector = |from: &Point, to: &Point| (i128::from(to.0 - from.0), i128::from(to.1 - from.1));
-    let dot = |u: (i128, i128), v: (i128, i128)| (u.0 * v.0 + u.1 * v.1) >> 4;
+    let dot = |one: (i128, i128), two: (i128, i128)| (one.0 * two.0 + one.1 * two.1) >> 4;
     let near = |end: &Point, inner: &Point, other: &Point| {
-        let (u, v) = (vector(end, inner), vector(end, other));
-        let length = dot(v, v);
-        (dot(u, u) * length - dot(u, v) * dot(u, v)) >> 3 < length
+        let (aside, chord) = (vector(end, inner), vector(end, other));
+        let length = dot(chord, chord);
+        (dot(aside, aside) * length - dot(aside, chord) * dot(aside, chord)) >> 3 < length
     };
     near(a, b, d) && near(d, c, a)
 }

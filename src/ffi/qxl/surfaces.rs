@@ -9,7 +9,7 @@ use libc::c_int;
 /// Makes an area of a surface visible in its memory; waits.
 ///
 /// Compat: partial: QUIC images of the guest are not drawn
-/// Shown by: c-tests/test-draw.c, c-tests/test-qxl.c
+/// Shown by: c-tests/draw.c, c-tests/test-qxl.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`, `area` is NULL or points to a
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn spice_qxl_update_area(
 /// Makes an area of a surface visible in its memory and completes the cookie.
 ///
 /// Compat: partial: QUIC images of the guest are not drawn
-/// Shown by: c-tests/test-draw.c, c-tests/test-qxl.c
+/// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`, `qxl_area` is NULL or points to a
