@@ -59,6 +59,8 @@ enum difference {
     DIFF_CARD_STAYS,
     /** Bytes of a close code in the answer to a WebSocket's close frame. */
     DIFF_CLOSE_CODE,
+    /** Who comes while it is silent, and no volume was set, is told of the silence. */
+    DIFF_MUTED_NEWCOMER,
     DIFF_COUNT
 };
 

@@ -12,7 +12,6 @@ use super::served::Served;
 use super::spicevmc::Device;
 use crate::chardev::Parameters;
 use crate::config::registry::{STREAM_PORT, Service};
-use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
@@ -117,20 +116,6 @@ impl Server {
         let mut timed = self.timed.borrow_mut();
         timed.retain(|_, other| other.strong_count() > 0);
         timed.insert(id, device);
-    }
-
-    /// Attaches a sound device.
-    pub fn attach(&self, kind: AttachedKind, device: AttachedDevice) {
-        self.attached.borrow_mut().push((kind, device));
-    }
-
-    /// Forgets such a device; its memory may be freed afterwards. Returns whether it
-    /// was attached.
-    pub fn detach(&self, kind: AttachedKind, device: AttachedDevice) -> bool {
-        let mut attached = self.attached.borrow_mut();
-        let before = attached.len();
-        attached.retain(|other| *other != (kind, device));
-        attached.len() < before
     }
 
     /// Registers the migration interface.

@@ -9,6 +9,7 @@
 //! main loop comes round.
 
 mod agent;
+pub mod audio;
 pub mod char_device;
 mod connection;
 mod deadlines;
@@ -40,6 +41,7 @@ use std::thread::ThreadId;
 use std::time::Instant;
 
 use agent::Agent;
+use audio::Sound;
 use char_device::InService;
 use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
@@ -59,7 +61,6 @@ use crate::config::home::HomeKind;
 use crate::config::registry::Registry;
 use crate::config::tls::TlsVersion;
 use crate::guard::guard;
-use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::core::{Core, Timer, Watch};
 use crate::host::migration::Migration;
 use crate::net::io_thread::{ConnectionId, IoThread, Notice};
@@ -104,8 +105,7 @@ pub struct Server {
     displays: RefCell<Vec<Arc<QxlHandle>>>,
     input: Input,
     mouse_mode: MouseMode,
-    /// Sound devices.
-    attached: RefCell<Vec<(AttachedKind, AttachedDevice)>>,
+    sound: Sound,
     migration: Cell<Option<Migration>>,
     /// Made for the first agent and kept.
     agent: RefCell<Option<Rc<Agent>>>,

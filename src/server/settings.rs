@@ -39,6 +39,8 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// As set; nothing is compressed yet.
     pub image_compression: i32,
+    /// Sound is compressed for clients that know how.
+    pub playback_compression: bool,
     /// As set: 1 off, 2 all, 3 filter.
     pub streaming_video: i32,
     /// Accepted video codecs in the text form of the C API.
@@ -74,6 +76,7 @@ impl Settings {
             uuid: None,
             agent: AgentSettings { mouse: true, copy_paste: true, file_transfer: true },
             image_compression: image_compression::AUTO_GLZ,
+            playback_compression: true,
             streaming_video: 3,
             video_codecs: b"spice:mjpeg".to_vec(),
             renderers: 0,

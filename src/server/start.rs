@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use socket2::Socket;
 
+use super::audio::Sound;
 use super::events::Events;
 use super::inputs::Input;
 use super::mouse_mode::MouseMode;
@@ -121,7 +122,7 @@ impl Server {
             displays: RefCell::default(),
             input: Input::default(),
             mouse_mode: MouseMode::default(),
-            attached: RefCell::default(),
+            sound: Sound::default(),
             migration: Cell::default(),
             agent: RefCell::default(),
             transfer_policy: TransferPolicy::default(),

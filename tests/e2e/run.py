@@ -28,7 +28,7 @@ ORDER = ["lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "ag
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.
 PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent",
-            "smartcard": "smartcard"}
+            "smartcard": "smartcard", "audio": "sound"}
 
 
 def parse():
