@@ -2,7 +2,7 @@
 //!
 //! A device is known by the address of the host's instance, which is never followed: the
 //! host may free it right after removing it. A frame is memory of ours that the host keeps
-//! from get_buffer to put_samples, whoever has gone meanwhile: client, device or server.
+//! from `get_buffer` to `put_samples`, whoever has gone meanwhile: client, device or server.
 //! What it hands back is looked up among the frames that were lent, and only then used.
 
 use std::ptr::NonNull;

@@ -23,7 +23,7 @@ STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: two run side by side.
 ORDER = ["lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
-         "inputs", "tls", "agent_by_hand", "webdav", "qxl", "hotplug", "usb", "custom_channel",
+         "inputs", "audio", "tls", "agent_by_hand", "webdav", "qxl", "hotplug", "usb", "custom_channel",
          "websocket", "reconnect", "session"]
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.

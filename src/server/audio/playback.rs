@@ -141,7 +141,7 @@ impl Served for Speaker {
 
     fn capabilities(&self) -> CapSet {
         let opus = self.opus_rate().map(|_| CAP_OPUS);
-        CapSet::from_iter([CAP_VOLUME].into_iter().chain(opus))
+        [CAP_VOLUME].into_iter().chain(opus).collect()
     }
 
     fn terms(&self) -> Terms {

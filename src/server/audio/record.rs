@@ -103,7 +103,7 @@ impl Microphone {
                 *self.decoder.borrow_mut() = Some(decoder);
             }
             Incoming::Packet(packet) => {
-                let mut samples = [0; 2 * limits::OPUS_SAMPLES];
+                let mut samples = vec![0; 2 * limits::OPUS_SAMPLES];
                 let mut decoder = self.decoder.borrow_mut();
                 let decoder = decoder.as_mut().ok_or("a packet before its mode")?;
                 let length =
@@ -127,7 +127,7 @@ impl Served for Microphone {
     fn capabilities(&self) -> CapSet {
         let opus =
             self.rate_told.get() && opus::AVAILABLE && self.record.borrow().opus_rate().is_some();
-        CapSet::from_iter([CAP_VOLUME].into_iter().chain(opus.then_some(CAP_OPUS)))
+        [CAP_VOLUME].into_iter().chain(opus.then_some(CAP_OPUS)).collect()
     }
 
     fn terms(&self) -> Terms {
