@@ -4,6 +4,7 @@
 //! `ffi → server → {channels, net} → {channel, chardev, link} → wire`, with
 //! `host` (QEMU seen from Rust) used by `server`. ARCHITECTURE.md is the map.
 
+pub mod canvas;
 pub mod channel;
 pub mod channels;
 pub mod chardev;

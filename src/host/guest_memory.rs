@@ -84,8 +84,7 @@ impl GuestRange<'_> {
     /// When the bytes do not lie in the range: the caller asked for a structure
     /// that is smaller than what it reads of it.
     pub fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
-        assert!(offset.checked_add(N).is_some_and(|end| end <= self.len), "read past a structure");
-        let from = self.pointer().wrapping_add(offset);
+        let from = self.within(offset, N);
         // SAFETY: the table was filled from `GuestSlot`s, whose makers vouch for the
         // mapping until the slot is removed; `self` borrows the table, so that did
         // not happen yet; the bytes lie in the range, which lies in the slot.
@@ -103,6 +102,38 @@ impl GuestRange<'_> {
         u64::from_le_bytes(self.read(offset))
     }
 
+    /// Copies bytes out, as many as `into` has room for. What the guest writes at the
+    /// same time arrives in whole or in part.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        let from = self.within(offset, into.len());
+        // SAFETY: as in `read`; `into` is as long. C's function is opaque to the compiler,
+        // which so cannot assume that the bytes stay as they are.
+        unsafe { libc::memmove(into.as_mut_ptr().cast(), from.cast(), into.len()) };
+    }
+
+    /// Copies bytes in.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    pub fn copy_in(&self, offset: usize, from: &[u8]) {
+        let to = self.within(offset, from.len());
+        // SAFETY: as in `copy_out`, the other way.
+        unsafe { libc::memmove(to.cast(), from.as_ptr().cast(), from.len()) };
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Overwrites the whole range with zero bytes.
     pub fn clear(&self) {
         // SAFETY: as in `read`. A guest that writes at the same time sees some
@@ -113,6 +144,13 @@ impl GuestRange<'_> {
     /// Where the range begins, for giving a command back.
     pub fn command_address(&self) -> CommandAddress {
         CommandAddress(self.start)
+    }
+
+    /// The first of some bytes of the range.
+    fn within(&self, offset: usize, len: usize) -> *mut u8 {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len);
+        assert!(inside, "access past a structure");
+        self.pointer().wrapping_add(offset)
     }
 
     fn pointer(&self) -> *mut u8 {
@@ -172,7 +210,20 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "read past a structure")]
+    fn bytes_are_copied_both_ways() {
+        let mut bytes = *b"abcdefgh";
+        let memory = memory_over(&mut bytes);
+        let range = memory.range(0, 1, 6).unwrap();
+        let mut out = [0; 3];
+        range.copy_out(3, &mut out);
+        assert_eq!(&out, b"efg");
+        range.copy_in(4, b"XY");
+        assert_eq!(&range.read::<6>(0), b"bcdeXY");
+        assert_eq!((range.len(), range.is_empty()), (6, false));
+    }
+
+    #[test]
+    #[should_panic(expected = "access past a structure")]
     fn reading_past_the_range_is_a_bug_of_ours() {
         let mut bytes = [0_u8; 8];
         memory_over(&mut bytes).range(0, 0, 8).unwrap().read_u32(5);

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::drawable;
 use super::release::Held;
 use super::surface::{Geometry, SurfaceError};
 use crate::host::abi::{
@@ -36,18 +37,31 @@ pub(super) struct Command {
 /// What a command says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
-    /// Draw something, or a text for the log: nobody looks at either yet.
+    /// A text for the log, which nobody wants.
     Ignored,
+    /// Draw something.
+    Draw(Place),
     /// Make an area visible, then tell the guest.
     Update { surface: u32, id: u32 },
-    /// Make an off-screen surface.
-    CreateSurface { surface: u32 },
+    /// Make an off-screen surface, at an address of its pixels.
+    CreateSurface { surface: u32, geometry: Geometry, keep: bool, group: u32, pixels: u64 },
     /// Destroy an off-screen surface.
     DestroySurface { surface: u32 },
     /// A new picture for the pointer.
     SetCursor,
     /// Move, hide or trail the pointer.
     MoveCursor,
+}
+
+/// Where a drawable is, and in which layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The group that its addresses are of.
+    pub(super) group: u32,
+    /// Its address, which is good.
+    pub(super) address: u64,
+    /// `QXL_COMMAND_FLAG_*`.
+    pub(super) flags: u32,
 }
 
 /// What can be wrong with a command.
@@ -62,9 +76,6 @@ pub(super) enum CommandError {
     /// The surface that it makes is bad.
     #[error("surface command dropped: {0}")]
     Surface(#[from] SurfaceError),
-    /// The pixels of the surface are not in guest memory.
-    #[error("surface command dropped: {0}")]
-    Pixels(SlotError),
     /// Neither create nor destroy.
     #[error("surface command of unknown type {0}")]
     SurfaceType(u8),
@@ -81,8 +92,8 @@ impl Command {
         let (kind, group, compat) =
             (ext.cmd.type_, ext.group_id, ext.flags & QXL_COMMAND_FLAG_COMPAT != 0);
         let size = match (ring, kind) {
-            (Ring::Display, QXL_CMD_DRAW) if compat => COMPAT_DRAWABLE,
-            (Ring::Display, QXL_CMD_DRAW) => DRAWABLE,
+            (Ring::Display, QXL_CMD_DRAW) if compat => drawable::COMPAT_SIZE,
+            (Ring::Display, QXL_CMD_DRAW) => drawable::SIZE,
             (Ring::Display, QXL_CMD_UPDATE) if compat => update::COMPAT_SIZE,
             (Ring::Display, QXL_CMD_UPDATE) => update::SIZE,
             (Ring::Display, QXL_CMD_SURFACE) => surface::SIZE,
@@ -95,7 +106,10 @@ impl Command {
         let command = memory.range(group, ext.cmd.data, size)?;
         let held = Held::new(device, &command, group);
         let body = match (ring, kind) {
-            (Ring::Display, QXL_CMD_DRAW | QXL_CMD_MESSAGE) => Ok(Body::Ignored),
+            (Ring::Display, QXL_CMD_MESSAGE) => Ok(Body::Ignored),
+            (Ring::Display, QXL_CMD_DRAW) => {
+                Ok(Body::Draw(Place { group, address: ext.cmd.data, flags: ext.flags }))
+            }
             (Ring::Display, QXL_CMD_UPDATE) => Ok(Body::Update {
                 surface: if compat { 0 } else { command.read_u32(update::SURFACE) },
                 id: command.read_u32(update::ID),
@@ -125,10 +139,11 @@ fn surface_body(
                 command.read_u32(surface::STRIDE).cast_signed(),
                 command.read_u32(surface::FORMAT),
             )?;
-            memory
-                .range(group, command.read_u64(surface::DATA), geometry.bytes)
-                .map_err(CommandError::Pixels)?;
-            Ok(Body::CreateSurface { surface })
+            let pixels = command.read_u64(surface::DATA);
+            memory.range(group, pixels, geometry.bytes).map_err(SurfaceError::Pixels)?;
+            let [flags] = command.read(surface::FLAGS);
+            let keep = flags & surface::KEEP_DATA != 0;
+            Ok(Body::CreateSurface { surface, geometry, keep, group, pixels })
         }
         [surface::DESTROY] => Ok(Body::DestroySurface { surface }),
         [other] => Err(CommandError::SurfaceType(other)),
@@ -146,8 +161,6 @@ impl std::fmt::Display for Ring {
 
 // Sizes and offsets of the guest's structures, packed, little-endian. All begin
 // with eight bytes of release information.
-const DRAWABLE: usize = 191;
-const COMPAT_DRAWABLE: usize = 128;
 const RELEASE_INFO: usize = 8;
 
 mod update {
@@ -161,6 +174,7 @@ mod surface {
     pub(super) const SIZE: usize = 41;
     pub(super) const ID: usize = 8;
     pub(super) const TYPE: usize = 12;
+    pub(super) const FLAGS: usize = 13;
     pub(super) const FORMAT: usize = 17;
     pub(super) const WIDTH: usize = 21;
     pub(super) const HEIGHT: usize = 25;
@@ -168,6 +182,7 @@ mod surface {
     pub(super) const DATA: usize = 33;
     pub(super) const CREATE: u8 = 0;
     pub(super) const DESTROY: u8 = 1;
+    pub(super) const KEEP_DATA: u8 = 1;
 }
 
 mod cursor {

@@ -12,6 +12,17 @@ pub const SURFACES: u32 = 1024;
 /// Bytes of one surface: what fits an i32, as guests' drivers compute with.
 pub const SURFACE_BYTES: u64 = 0x7fff_ffff;
 
+/// Pixels of a surface's or bitmap's longer side. Eight times the widest screens; rows
+/// are worked on in memory of their length.
+pub const SURFACE_SIDE: u32 = 65_535;
+
+/// Chunks that a guest's data may be split into. Drivers cut at pages or more, so these
+/// are at least 256 MB; a list that leads back into itself ends here.
+pub const DATA_CHUNKS: usize = 65_536;
+
+/// Rectangles of one clip. Drivers send what a window's visible part is made of.
+pub const CLIP_RECTS: usize = 65_536;
+
 /// Commands taken from one ring before requests get their turn, so that a guest
 /// that never stops drawing delays a waiting vCPU only by these.
 pub const COMMANDS_PER_TURN: usize = 128;

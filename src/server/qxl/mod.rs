@@ -6,12 +6,13 @@
 //! names its device by the number that `attach` left in the instance's `st`: only a
 //! key into a table, so a stale or foreign value is noticed and never followed.
 //!
-//! No display channel is served yet: commands are accepted and given back undrawn.
+//! No display channel is served yet: what is drawn is in the surfaces' memory only.
 
 #![forbid(unsafe_code)]
 
 mod command;
 mod complaints;
+mod drawable;
 mod handle;
 pub mod limits;
 mod release;

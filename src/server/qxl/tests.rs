@@ -186,6 +186,35 @@ fn an_update_command_is_told_and_given_back() {
 }
 
 #[test]
+fn a_copied_bitmap_is_in_the_surface_when_its_command_is_given_back() {
+    let rig = Rig::running();
+    let surface = rig.create_primary(0, Answer::Wait);
+    let bitmap: Vec<u8> = (0..2 * 2 * 4).collect();
+    let data = rig.fake.address(GUEST, rig.fake.store(&bitmap));
+    let mut image = vec![0; 48];
+    image[18..20].copy_from_slice(&[8, 1 | 4]);
+    for (at, value) in [(20, 2_u32), (24, 2), (28, 8)] {
+        image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    image[40..48].copy_from_slice(&data.to_le_bytes());
+    let image = rig.fake.address(GUEST, rig.fake.store(&image));
+    let mut drawable = vec![0; 191];
+    drawable[13] = 3;
+    for (at, value) in [(39, 2_u32), (43, 2), (123 + 16, 2), (123 + 20, 2)] {
+        drawable[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    drawable[123..131].copy_from_slice(&image.to_le_bytes());
+    drawable[123 + 24] = 8;
+    let command = rig.fake.push(GUEST, QXL_CMD_DRAW, &drawable);
+    rig.handle.wakeup();
+    rig.settle();
+    assert_eq!(rig.fake.events(), [release(command, GUEST)]);
+    // The surface is bottom-up.
+    assert_eq!(rig.fake.bytes_at::<8>(surface + 16), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(rig.fake.bytes_at::<8>(surface), [8, 9, 10, 11, 12, 13, 14, 15]);
+}
+
+#[test]
 fn the_command_that_made_a_surface_is_kept_while_the_surface_lives() {
     let rig = Rig::running();
     let create = rig.fake.push(HOST, QXL_CMD_SURFACE, &rig.surface_command(3, 0));

@@ -6,15 +6,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::{Body, Command, CommandError, Ring};
+use super::command::{Body, Command, CommandError, Place, Ring};
 use super::complaints::Complaints;
+use super::drawable::{self, DrawableError};
 use super::limits;
 use super::release::{Done, Held};
 use super::request::Request;
 use super::rings::{Rings, Wait};
 use super::screen::ClientMouse;
 use super::shared::Shared;
-use super::surface::{Geometry, PRIMARY, Surface, Surfaces};
+use super::surface::{Geometry, PRIMARY, Surface, SurfaceError, Surfaces};
 use crate::guard::guard;
 use crate::host::abi::{
     QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, SPICE_CAPABILITIES_SIZE,
@@ -153,25 +154,58 @@ impl Worker {
     fn obey(&mut self, command: Command) {
         match command.body {
             Ok(Body::Ignored | Body::MoveCursor) => {}
-            Ok(Body::Update { surface, id }) => match self.surfaces.check_alive(surface) {
-                Ok(()) => self.device.notify_update(id),
+            Ok(Body::Draw(place)) => {
+                if let Err(error) = self.draw(&place) {
+                    self.complain(&error);
+                }
+            }
+            Ok(Body::Update { surface, id }) => match self.surfaces.get(surface) {
+                Ok(_) => self.device.notify_update(id),
                 Err(error) => self.complain(&error),
             },
-            Ok(Body::CreateSurface { surface }) => match self.surfaces.check_free(surface) {
-                Ok(()) => self.surfaces.insert(surface, Surface::OffScreen(command.held)),
-                Err(error) => self.complain(&CommandError::from(error)),
-            },
+            Ok(Body::CreateSurface { surface, geometry, keep, group, pixels }) => {
+                let place = (group, pixels);
+                let command = Some(command.held);
+                if let Err(error) = self.create_surface(surface, geometry, place, keep, command) {
+                    self.complain(&CommandError::from(error));
+                }
+            }
             Ok(Body::DestroySurface { surface: PRIMARY }) => {
                 self.complain(&"command to destroy the primary surface ignored");
             }
-            Ok(Body::DestroySurface { surface }) => match self.surfaces.check_alive(surface) {
-                Ok(()) => self.surfaces.remove(surface),
+            Ok(Body::DestroySurface { surface }) => match self.surfaces.get(surface) {
+                Ok(_) => self.surfaces.remove(surface),
                 Err(error) => self.complain(&CommandError::from(error)),
             },
             // Kept until the next one, as surfaces are and for the same reason.
             Ok(Body::SetCursor) => self.cursor = Some(command.held),
             Err(error) => self.complain(&error),
         }
+    }
+
+    /// Draws at once, so that the guest has its memory back at once.
+    fn draw(&mut self, place: &Place) -> Result<(), DrawableError> {
+        let (surface, region) = drawable::draw(&self.memory, &self.surfaces, place)?;
+        self.surfaces.note_changed(surface, &region);
+        Ok(())
+    }
+
+    /// Makes a surface that does not exist, black unless its data are kept.
+    fn create_surface(
+        &mut self,
+        id: u32,
+        geometry: Geometry,
+        (group, address): (u32, u64),
+        keep: bool,
+        command: Option<Held>,
+    ) -> Result<(), SurfaceError> {
+        self.surfaces.check_free(id)?;
+        let pixels = self.memory.range(group, address, geometry.bytes)?;
+        if !keep {
+            pixels.clear();
+        }
+        self.surfaces.insert(id, Surface::new(geometry, group, address, command));
+        Ok(())
     }
 
     /// Carries out a request. Its `done` is dropped at the end of its arm, which is
@@ -250,7 +284,7 @@ impl Worker {
             return;
         }
         self.flush();
-        if let Err(error) = self.surfaces.check_alive(surface) {
+        if let Err(error) = self.surfaces.get(surface) {
             self.complain(&format_args!("area not updated: {error}"));
         }
         if done.is_cookie() {
@@ -263,21 +297,21 @@ impl Worker {
             self.complain(&format_args!("surface {surface} cannot be primary"));
             return;
         }
-        let geometry =
-            match Geometry::new(create.width, create.height, create.stride, create.format) {
-                Ok(geometry) => geometry,
-                Err(error) => return self.complain(&format_args!("no primary surface: {error}")),
-            };
-        match self.memory.range(create.group_id, create.mem, geometry.bytes) {
-            Ok(pixels) if create.flags & KEEP_DATA == 0 => pixels.clear(),
-            Ok(_) => {}
-            Err(error) => return self.complain(&format_args!("no primary surface: {error}")),
+        let place = (create.group_id, create.mem);
+        let keep = create.flags & KEEP_DATA != 0;
+        let result = Geometry::new(create.width, create.height, create.stride, create.format)
+            .and_then(|geometry| {
+                // One that is there already gives way.
+                self.surfaces.remove(PRIMARY);
+                self.create_surface(PRIMARY, geometry, place, keep, None)
+            });
+        if let Err(error) = result {
+            return self.complain(&format_args!("no primary surface: {error}"));
         }
-        self.surfaces.insert(PRIMARY, Surface::Primary);
         self.shared.set_primary(Some(ClientMouse {
             allowed: create.mouse_mode != 0,
-            width: geometry.width,
-            height: geometry.height,
+            width: create.width,
+            height: create.height,
         }));
     }
 
