@@ -32,6 +32,7 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_POINTERS_REPLACED] = "0.15.1 queues each one for a client that does not read",
     [DIFF_STATES_REPLACED] = "0.15.1 queues each one for a guest that does not read",
     [DIFF_MUTED_NEWCOMER] = "0.15.1 tells a newcomer neither as long as no volume was set",
+    [DIFF_CURSOR_CACHE] = "each picture is sent whole: it is small, and changes seldom",
     [DIFF_TLS_GOODBYE] = "0.15.1 closes the socket without a word",
     [DIFF_CLOSE_CODE] = "RFC 6455 wants the client's code back; 0.15.1 sends none",
 };
@@ -92,6 +93,7 @@ static const struct {
     { "audio", "the_ring_goes_round", "garbles a message that crosses the ring's end" },
     { "audio", "flush_mark_ends_the_channel", "ends the process" },
     { "audio", "longer_than_the_ring", "takes memory for whatever is announced" },
+    { "cursor", "wrong_pictures_are_dropped", "follows a null pointer" },
     { "agent", "empty_chunks", "reads nothing for ever" },
     { "agent", "read_fails", "counts a failed read backwards" },
     { "agent", "token_before_start", "ends the process" },

@@ -61,6 +61,8 @@ enum difference {
     DIFF_CLOSE_CODE,
     /** Who comes while it is silent, and no volume was set, is told of the silence. */
     DIFF_MUTED_NEWCOMER,
+    /** Pointers with a name are remembered by clients. */
+    DIFF_CURSOR_CACHE,
     DIFF_COUNT
 };
 

@@ -136,6 +136,18 @@ enum {
     LOCK_CAPS = 4,
 };
 
+/* Cursor. */
+enum {
+    S_CURSOR_INIT = 101,
+    S_CURSOR_RESET = 102,
+    S_CURSOR_SET = 103,
+    S_CURSOR_MOVE = 104,
+    S_CURSOR_HIDE = 105,
+    S_CURSOR_TRAIL = 106,
+    S_CURSOR_INVAL_ONE = 107,
+    S_CURSOR_INVAL_ALL = 108,
+};
+
 /* Playback and record. */
 enum {
     S_PLAYBACK_DATA = 101,

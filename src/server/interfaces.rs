@@ -136,7 +136,8 @@ impl Server {
             return Err(AddError::SameId(device.id()));
         }
         let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, self.display_hook())?;
-        self.displays.borrow_mut().insert(0, handle);
+        self.displays.borrow_mut().insert(0, Arc::clone(&handle));
+        self.offer_cursor(&handle);
         self.update_mouse_mode();
         Ok(())
     }
@@ -148,6 +149,7 @@ impl Server {
         let removed = ours && qxl::detach(handle);
         if removed {
             self.displays.borrow_mut().retain(|other| !Arc::ptr_eq(other, handle));
+            self.withdraw_cursor(handle);
             self.ask_displays();
         }
         removed

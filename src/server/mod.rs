@@ -20,6 +20,7 @@ mod interfaces;
 mod main_reactor;
 mod mouse_mode;
 pub mod qxl;
+mod qxl_cursor;
 mod registration;
 mod served;
 mod session;
@@ -50,6 +51,7 @@ use events::Events;
 use inputs::Input;
 use mouse_mode::MouseMode;
 use qxl::QxlHandle;
+use qxl_cursor::Cursors;
 use registration::Draft;
 use served::Served;
 use session::Client;
@@ -103,6 +105,7 @@ pub struct Server {
     timed: RefCell<HashMap<DeviceId, Weak<dyn Timed>>>,
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
+    cursors: Cursors,
     input: Input,
     mouse_mode: MouseMode,
     sound: Sound,
@@ -145,6 +148,7 @@ impl Server {
         };
         let notices: Vec<Notice> = io.notices().collect();
         guard("mouse mode", (), || self.settle_mouse_mode());
+        guard("cursors", (), || self.settle_cursors());
         for notice in notices {
             guard("notice from the I/O thread", (), || self.handle_notice(notice));
         }

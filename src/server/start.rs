@@ -13,6 +13,7 @@ use super::audio::Sound;
 use super::events::Events;
 use super::inputs::Input;
 use super::mouse_mode::MouseMode;
+use super::qxl_cursor::Cursors;
 use super::registration::Draft;
 use super::settings::Settings;
 use super::transfer_policy::TransferPolicy;
@@ -123,6 +124,7 @@ impl Server {
             input: Input::default(),
             mouse_mode: MouseMode::default(),
             sound: Sound::default(),
+            cursors: Cursors::default(),
             migration: Cell::default(),
             agent: RefCell::default(),
             transfer_policy: TransferPolicy::default(),

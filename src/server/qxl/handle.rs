@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::cursor::News;
 use super::limits;
 use super::release::{Completion, Done};
 use super::request::Request;
@@ -24,6 +25,7 @@ pub struct QxlHandle {
     device: QxlDevice,
     info: QXLDevInitInfo,
     shared: Arc<Shared>,
+    cursor: Arc<News>,
     requests: SyncSender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
@@ -57,7 +59,9 @@ impl QxlHandle {
     pub(super) fn new(device: &QxlDevice, changed: ChangeHook) -> Result<Self, StartError> {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
-        let worker = Worker::new(device.clone(), Arc::clone(&shared), &info)?;
+        let cursor = Arc::<News>::default();
+        let (theirs, news) = (Arc::clone(&shared), Arc::clone(&cursor));
+        let worker = Worker::new(device.clone(), theirs, news, &info)?;
         // The standard library's channel, because it drops what is in the queue together
         // with the receiver; crossbeam's bounded one keeps it, and who waits would wait
         // for ever.
@@ -65,7 +69,8 @@ impl QxlHandle {
         let thread = spawn(THREAD_NAME, move || worker.run(queue))?;
         let thread_id = thread.thread().id();
         let device = device.clone();
-        Ok(Self { device, info, shared, requests, thread: Mutex::new(Some(thread)), thread_id })
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { device, info, shared, cursor, requests, thread, thread_id })
     }
 
     /// The id of the device's channels.
@@ -76,6 +81,11 @@ impl QxlHandle {
     /// The device itself, for the calls that the main thread makes.
     pub fn device(&self) -> &QxlDevice {
         &self.device
+    }
+
+    /// What has become of the pointer.
+    pub fn cursor(&self) -> &Arc<News> {
+        &self.cursor
     }
 
     /// Size of the device's memory, which clients are told as a hint.

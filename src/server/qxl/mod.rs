@@ -12,6 +12,7 @@
 
 mod command;
 mod complaints;
+mod cursor;
 mod drawable;
 mod handle;
 pub mod limits;
@@ -25,6 +26,7 @@ mod surface;
 mod tests;
 mod worker;
 
+pub use cursor::{Change, News};
 pub use handle::{Answer, QxlHandle, StartError};
 pub use screen::{ClientMouse, DeviceInfo, Scanout};
 pub use shared::ChangeHook;

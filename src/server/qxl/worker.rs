@@ -8,6 +8,7 @@
 
 use super::command::{Body, Command, CommandError, Place, Ring};
 use super::complaints::Complaints;
+use super::cursor::{News, Pointer};
 use super::drawable::{self, DrawableError};
 use super::limits;
 use super::release::{Done, Held};
@@ -38,7 +39,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     memory: GuestMemory,
     surfaces: Surfaces,
-    cursor: Option<Held>,
+    cursor: Pointer,
     rings: Rings,
     running: bool,
     complaints: Complaints,
@@ -49,6 +50,7 @@ impl Worker {
     pub(super) fn new(
         device: QxlDevice,
         shared: Arc<Shared>,
+        news: Arc<News>,
         info: &QXLDevInitInfo,
     ) -> Result<Self, SlotError> {
         Ok(Self {
@@ -56,7 +58,7 @@ impl Worker {
             shared,
             memory: GuestMemory::new(info)?,
             surfaces: Surfaces::new(info.n_surfaces),
-            cursor: None,
+            cursor: Pointer::new(news),
             rings: Rings::default(),
             running: false,
             complaints: Complaints::new(),
@@ -153,7 +155,7 @@ impl Worker {
     /// Carries out a command. It is given back at the end unless it is kept.
     fn obey(&mut self, command: Command) {
         match command.body {
-            Ok(Body::Ignored | Body::MoveCursor) => {}
+            Ok(Body::Ignored) => {}
             Ok(Body::Draw(place)) => {
                 if let Err(error) = self.draw(&place) {
                     self.complain(&error);
@@ -177,8 +179,11 @@ impl Worker {
                 Ok(_) => self.surfaces.remove(surface),
                 Err(error) => self.complain(&CommandError::from(error)),
             },
-            // Kept until the next one, as surfaces are and for the same reason.
-            Ok(Body::SetCursor) => self.cursor = Some(command.held),
+            Ok(Body::Cursor(order)) => {
+                if let Err(error) = self.cursor.obey(&self.memory, order, command.held) {
+                    self.complain(&error);
+                }
+            }
             Err(error) => self.complain(&error),
         }
     }
@@ -246,7 +251,7 @@ impl Worker {
                 self.primary_is_gone();
             }
             Request::FlushSurfaces(_completion) => self.flush(),
-            Request::ResetCursor(_done) => self.cursor = None,
+            Request::ResetCursor(_done) => self.cursor.reset(),
             Request::Loadvm { commands, done: _done } => self.loadvm(commands),
             // Images are remembered, and monitors told to clients, once there are any.
             Request::ResetImageCache(_done) => {}
@@ -308,6 +313,7 @@ impl Worker {
         if let Err(error) = result {
             return self.complain(&format_args!("no primary surface: {error}"));
         }
+        self.cursor.begin();
         self.shared.set_primary(Some(ClientMouse {
             allowed: create.mouse_mode != 0,
             width: create.width,
@@ -326,7 +332,7 @@ impl Worker {
     }
 
     fn primary_is_gone(&mut self) {
-        self.cursor = None;
+        self.cursor.reset();
         self.shared.set_primary(None);
     }
 
@@ -336,10 +342,7 @@ impl Worker {
             match Command::parse(&self.device, &self.memory, ring, ext) {
                 Ok(command) => match command.body {
                     Ok(
-                        Body::CreateSurface { .. }
-                        | Body::DestroySurface { .. }
-                        | Body::SetCursor
-                        | Body::MoveCursor,
+                        Body::CreateSurface { .. } | Body::DestroySurface { .. } | Body::Cursor(_),
                     ) => self.obey(command),
                     Ok(_) => self.complain(&"saved command of the wrong type ignored"),
                     Err(error) => self.complain(&error),
