@@ -7,7 +7,6 @@
 static const char *const reasons[DIFF_COUNT] = {
     [DIFF_MAIN_CAPS] = "the migration bits are offered when migration exists; "
                        "0.15.1 offers all four",
-    [DIFF_SERVED_CHANNELS] = "a channel that is not served is not announced",
     [DIFF_REMOVE_INPUT] = "newer QEMU removes keyboard and mouse and frees them; "
                           "0.15.1 refuses and keeps the pointers",
     [DIFF_DESTROY_LEFTOVERS] = "0.15.1 forgets some objects in spice_server_destroy",

@@ -15,8 +15,6 @@
 enum difference {
     /** Capability word of the main channel in the link reply. */
     DIFF_MAIN_CAPS,
-    /** Channels other than char devices in CHANNELS_LIST. */
-    DIFF_SERVED_CHANNELS,
     /** remove_interface of a keyboard or mouse. */
     DIFF_REMOVE_INPUT,
     /** Watches and timers that spice_server_destroy leaves behind. */

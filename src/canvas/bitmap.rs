@@ -105,6 +105,18 @@ impl Bitmap<'_> {
         let line = if self.top_down { y } else { self.height - 1 - y };
         self.data.read(line as usize * self.stride as usize + offset, into);
     }
+
+    /// Reads pixels of one bit, from column `x` of line `y` on.
+    pub(super) fn read_bits(&self, x: u32, y: u32, into: &mut [u32]) {
+        let first = x as usize / 8;
+        let mut bytes = vec![0; (x as usize + into.len()).div_ceil(8) - first];
+        self.read_line(y, first, &mut bytes);
+        let low = self.format == BitmapFormat::Indexed1Low;
+        for (pixel, at) in into.iter_mut().zip(x as usize % 8..) {
+            let shift = if low { at % 8 } else { 7 - at % 8 };
+            *pixel = u32::from(bytes[at / 8] >> shift & 1);
+        }
+    }
 }
 
 impl std::fmt::Debug for Bitmap<'_> {

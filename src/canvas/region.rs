@@ -5,7 +5,7 @@
 //! That form is unique, so equal sets are equal values, and it is the order in which
 //! hosts are told of changed rectangles. Pure; any thread.
 
-use super::limits::REGION_RECTS;
+use super::limits::{EXACT_RECTS, REGION_RECTS};
 
 /// A rectangle of pixels: `left` and `top` belong to it, `right` and `bottom` do not.
 /// One that is not [`Rect::is_empty`] has at least one pixel.
@@ -97,6 +97,30 @@ impl Region {
         Self { rects: Vec::new() }
     }
 
+    /// The pixels of all rectangles that are in `bounds`, and no others however many
+    /// rectangles that takes; none when it takes too many.
+    ///
+    /// Such a region is for reading and cutting; when something is added to it, or it to
+    /// another, the bound on the number applies.
+    pub fn exact(rects: &[Rect], bounds: &Rect) -> Option<Self> {
+        let rects = match rects {
+            [] => Vec::new(),
+            [rect] => Self::from(rect.intersection(bounds)).rects,
+            _ => {
+                let (a, b) = rects.split_at(rects.len() / 2);
+                let (a, b) = (Self::exact(a, bounds)?, Self::exact(b, bounds)?);
+                combine(&a.rects, &b.rects, |a, b| a || b)
+            }
+        };
+        (rects.len() <= EXACT_RECTS).then_some(Self { rects })
+    }
+
+    /// Whether a pixel is in it.
+    pub fn contains(&self, x: i32, y: i32) -> bool {
+        let bands = &self.rects[self.rects.partition_point(|rect| rect.bottom <= y)..];
+        bands.iter().take_while(|rect| rect.top <= y).any(|rect| rect.left <= x && x < rect.right)
+    }
+
     /// Whether there are no pixels.
     pub fn is_empty(&self) -> bool {
         self.rects.is_empty()
@@ -123,7 +147,7 @@ impl Region {
     /// Adds the pixels of another region.
     pub fn union(&mut self, other: &Self) {
         if self.is_empty() {
-            self.rects.clone_from(&other.rects);
+            self.set(other.rects.clone());
         } else if !other.is_empty() {
             self.set(combine(&self.rects, &other.rects, |a, b| a || b));
         }
@@ -133,7 +157,7 @@ impl Region {
     pub fn intersect(&mut self, rect: &Rect) {
         if !self.rects.iter().all(|known| rect.contains(known)) {
             let rect = if rect.is_empty() { &[][..] } else { std::slice::from_ref(rect) };
-            self.set(combine(&self.rects, rect, |a, b| a && b));
+            self.rects = combine(&self.rects, rect, |a, b| a && b);
         }
     }
 
@@ -336,6 +360,19 @@ mod tests {
         }
 
         #[test]
+        fn an_exact_region_has_the_pixels_of_its_rectangles(rects in rects(), cut in rect()) {
+            let region = Region::exact(&rects, &cut).unwrap();
+            let inside = each(
+                &bitmap(rects.iter().copied()), &bitmap(std::iter::once(cut)), |a, b| a && b,
+            );
+            prop_assert_eq!(&bitmap(region.iter()), &inside);
+            let contained: Bitmap = (0..SIDE * SIDE)
+                .map(|at| region.contains(at % SIDE, at / SIDE))
+                .collect();
+            prop_assert_eq!(contained, inside);
+        }
+
+        #[test]
         fn equal_sets_are_equal_values(rects in rects()) {
             let forwards: Region = rects.iter().copied().collect();
             let backwards: Region = rects.iter().rev().copied().collect();
@@ -359,6 +396,28 @@ mod tests {
             }
             prop_assert_eq!(region.bounds(), bounds);
         }
+    }
+
+    #[test]
+    fn a_clip_of_more_rectangles_than_a_region_has_is_exact() {
+        let bars: Vec<Rect> = (0..200)
+            .flat_map(|at| {
+                [Rect::new(2 * at, 0, 2 * at + 1, 400), Rect::new(0, 2 * at, 400, 2 * at + 1)]
+            })
+            .collect();
+        let bounds = Rect::new(0, 0, 400, 400);
+        let region = Region::exact(&bars, &bounds).unwrap();
+        assert!(region.iter().len() > REGION_RECTS);
+        assert!(!region.contains(1, 1) && region.contains(1, 2) && region.contains(2, 1));
+        let mut bounded = Region::new();
+        bounded.union(&region);
+        assert!(bounded.iter().len() <= REGION_RECTS);
+        let crossed: Vec<Rect> = (0..1000)
+            .flat_map(|at| {
+                [Rect::new(2 * at, 0, 2 * at + 1, 2000), Rect::new(0, 2 * at, 2000, 2 * at + 1)]
+            })
+            .collect();
+        assert_eq!(Region::exact(&crossed, &Rect::new(0, 0, 2000, 2000)), None);
     }
 
     #[test]

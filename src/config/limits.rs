@@ -159,6 +159,21 @@ pub const GRAPHICS_MESSAGE: u32 = 1024;
 /// acknowledgements: upstream's number.
 pub const ACK_WINDOW: u32 = 20;
 
+/// Pixels of one image of a screen: half a megabyte, so that a client which does not read
+/// costs little, and few enough messages for a whole screen.
+pub const IMAGE_PIXELS: u64 = 128 * 1024;
+
+/// Pixels of the image by which a client gets to know a whole screen: 4096 by 4096, 64 MiB.
+pub const FIRST_IMAGE_PIXELS: u64 = 4096 * 4096;
+
+/// Bytes towards one client of a graphics device from which on no more is sent to it: newer
+/// pictures take the place of what waits. Enough to keep a fast network busy while the next
+/// image is made.
+pub const PICTURES_QUEUED: usize = 512 * 1024;
+
+/// How long a client of a graphics device may take to say INIT: as long as upstream waits.
+pub const DISPLAY_INIT: Duration = Duration::from_secs(30);
+
 /// Largest frame from a stream device: upstream's number.
 pub const STREAM_FRAME: usize = 32 * 1024 * 1024;
 

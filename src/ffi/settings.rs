@@ -244,8 +244,9 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
 
 /// Sets how images are compressed, 1 to 7.
 ///
-/// Compat: partial: stored; no image is sent yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: partial: QUIC, GLZ and the automatic choices are LZ here, which loses nothing
+/// either; LZ4 goes to clients that know it
+/// Shown by: c-tests/test-settings.c, tests/e2e/test_display.py
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -261,6 +262,7 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
             return FAILED;
         }
         server.settings.borrow_mut().image_compression = compression;
+        server.handle_picture_settings();
         OK
     })
 }

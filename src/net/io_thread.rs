@@ -87,6 +87,29 @@ pub struct IoThread {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Tells the I/O thread that something was queued for a connection.
+#[derive(Clone)]
+pub struct Fetcher {
+    commands: Sender<Command>,
+    poller: Arc<Poller>,
+}
+
+impl Fetcher {
+    /// Something was queued for this connection.
+    pub fn fetch(&self, id: ConnectionId) {
+        // Fails only when the thread has ended, and the connection with it.
+        if self.commands.send(Command::Fetch(id)).is_ok() {
+            let _ = self.poller.notify();
+        }
+    }
+}
+
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetcher").finish_non_exhaustive()
+    }
+}
+
 /// Rouses the main thread, once until it looks.
 #[derive(Debug)]
 struct Wake {
@@ -209,6 +232,11 @@ impl IoThread {
     /// Something was queued for this connection.
     pub fn fetch(&self, id: ConnectionId) {
         self.command(Command::Fetch(id));
+    }
+
+    /// What does the same as [`Self::fetch`], on any thread.
+    pub fn fetcher(&self) -> Fetcher {
+        Fetcher { commands: self.commands.clone(), poller: Arc::clone(&self.poller) }
     }
 
     /// This connection's messages were taken.

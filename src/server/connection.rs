@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::agent::ClientSide;
 use super::main_reactor::{MainReactor, MainRegistration};
+use super::outlet::Outlet;
 use super::served::Served;
 use super::session::MainState;
 use crate::channel::ending::Ending;
@@ -41,6 +42,8 @@ pub(super) struct Connection {
     pub(super) caps: CapSet,
     /// Whether it is encrypted.
     pub(super) secured: bool,
+    /// Whether the client came by a unix socket.
+    pub(super) local: bool,
     /// What it is for.
     pub(super) role: Role,
     home: Home,
@@ -109,6 +112,7 @@ pub(super) struct Parts {
     pub(super) peer: String,
     pub(super) caps: CapSet,
     pub(super) secured: bool,
+    pub(super) local: bool,
     pub(super) role: Role,
     pub(super) stream: Stream,
     pub(super) framer: Framer,
@@ -145,8 +149,19 @@ impl Connection {
         parts: Parts,
         home: impl FnOnce(ConnectionId, Stream, Framer, Outbox) -> io::Result<Home>,
     ) -> io::Result<Self> {
-        let Parts { id, channel, session, peer, caps, secured, role, stream, framer, outbox } =
-            parts;
+        let Parts {
+            id,
+            channel,
+            session,
+            peer,
+            caps,
+            secured,
+            local,
+            role,
+            stream,
+            framer,
+            outbox,
+        } = parts;
         Ok(Self {
             id,
             channel,
@@ -154,6 +169,7 @@ impl Connection {
             peer,
             caps,
             secured,
+            local,
             role,
             home: home(id, stream, framer, outbox)?,
             held: RefCell::default(),
@@ -199,6 +215,17 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// The queue's end for another thread; `rouse` makes the main loop come round.
+    pub(super) fn outlet(&self, rouse: Box<dyn Fn() + Send + Sync>) -> Outlet {
+        match &self.home {
+            Home::Main(_) => Outlet::on_main_loop(rouse),
+            Home::Thread(home) => {
+                let crossing = Arc::clone(&home.crossing);
+                Outlet::on_thread(self.id, crossing, home.io.fetcher(), rouse)
+            }
+        }
     }
 
     /// Sends what was queued before the connection had its home: the link result.

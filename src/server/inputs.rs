@@ -65,7 +65,7 @@ impl Served for Channel {
     }
 
     fn terms(&self) -> Terms {
-        Terms { rules: inputs::rules, chunk: SMALL_CHUNK, data: None }
+        Terms { rules: inputs::rules, chunk: SMALL_CHUNK, data: None, busy: false }
     }
 
     fn is_shared(&self) -> bool {

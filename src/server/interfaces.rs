@@ -8,6 +8,7 @@ use super::char_device::InService;
 use super::deadlines::DeviceId;
 use super::driver::{Driver, Kind, Timed};
 use super::qxl::{self, QxlHandle, StartError};
+use super::qxl_display::QxlDisplay;
 use super::served::Served;
 use super::spicevmc::Device;
 use crate::chardev::Parameters;
@@ -15,6 +16,7 @@ use crate::config::registry::{STREAM_PORT, Service};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
+use crate::wire::ChannelKey;
 
 /// Why an interface was not added.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +28,11 @@ pub enum AddError {
     #[error("there is a smartcard reader already")]
     SecondReader,
     /// There is a graphics device of this id.
-    #[error("there is a graphics device with id {0} already")]
+    #[error("there is a display with id {0} already")]
     SameId(u32),
+    /// Channel ids end at 255.
+    #[error("a graphics device with id {0} cannot have a channel")]
+    NoChannel(u32),
     /// The graphics device cannot be used.
     #[error(transparent)]
     Qxl(#[from] StartError),
@@ -132,14 +137,30 @@ impl Server {
         if self.core.get().is_none() {
             return Err(AddError::TooEarly);
         }
-        if self.displays.borrow().iter().any(|other| other.id() == device.id()) {
-            return Err(AddError::SameId(device.id()));
+        let id = device.id();
+        let channel_id = u8::try_from(id).map_err(|_| AddError::NoChannel(id))?;
+        let channel = ChannelKey { kind: ChannelKey::DISPLAY, id: channel_id };
+        if self.displays.borrow().iter().any(|other| other.id() == id)
+            || self.channel_of(channel).is_some()
+        {
+            return Err(AddError::SameId(id));
         }
-        let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, self.display_hook())?;
+        let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, self.mouse_hook())?;
+        handle.display().set_policy(self.settings.borrow().picture_policy());
         self.displays.borrow_mut().insert(0, Arc::clone(&handle));
+        let pictures = Rc::new(QxlDisplay::new(channel_id, &Rc::downgrade(self), &handle));
+        self.pictures.borrow_mut().push(Rc::clone(&pictures));
+        self.offer_channel(pictures as Rc<dyn Served>);
         self.offer_cursor(&handle);
-        self.update_mouse_mode();
         Ok(())
+    }
+
+    /// How pictures are compressed was set anew.
+    pub fn handle_picture_settings(&self) {
+        let policy = self.settings.borrow().picture_policy();
+        for display in self.displays.borrow().iter() {
+            display.display().set_policy(policy);
+        }
     }
 
     /// Takes a graphics device of this server out of service; it is not called any
@@ -150,6 +171,11 @@ impl Server {
         if removed {
             self.displays.borrow_mut().retain(|other| !Arc::ptr_eq(other, handle));
             self.withdraw_cursor(handle);
+            self.pictures.borrow_mut().retain(|other| !other.is_of(handle));
+            if let Ok(id) = u8::try_from(handle.id()) {
+                let channel = ChannelKey { kind: ChannelKey::DISPLAY, id };
+                self.withdraw_channel(channel, "the graphics device was removed");
+            }
             self.ask_displays();
         }
         removed

@@ -19,8 +19,10 @@ mod inputs;
 mod interfaces;
 mod main_reactor;
 mod mouse_mode;
+mod outlet;
 pub mod qxl;
 mod qxl_cursor;
+mod qxl_display;
 mod registration;
 mod served;
 mod session;
@@ -52,6 +54,7 @@ use inputs::Input;
 use mouse_mode::MouseMode;
 use qxl::QxlHandle;
 use qxl_cursor::Cursors;
+use qxl_display::QxlDisplay;
 use registration::Draft;
 use served::Served;
 use session::Client;
@@ -106,6 +109,8 @@ pub struct Server {
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
     cursors: Cursors,
+    /// The channels of graphics devices, for what their threads leave for the main loop.
+    pictures: RefCell<Vec<Rc<QxlDisplay>>>,
     input: Input,
     mouse_mode: MouseMode,
     sound: Sound,
@@ -149,6 +154,9 @@ impl Server {
         let notices: Vec<Notice> = io.notices().collect();
         guard("mouse mode", (), || self.settle_mouse_mode());
         guard("cursors", (), || self.settle_cursors());
+        for display in self.pictures.borrow().clone() {
+            guard("pictures", (), || display.pass_on());
+        }
         for notice in notices {
             guard("notice from the I/O thread", (), || self.handle_notice(notice));
         }

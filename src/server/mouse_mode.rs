@@ -68,11 +68,19 @@ impl Modes {
 
 impl Server {
     /// What a graphics device calls when its answer may have changed.
-    pub(super) fn display_hook(&self) -> ChangeHook {
+    pub(super) fn mouse_hook(&self) -> ChangeHook {
         let changed = Arc::clone(&self.mouse_mode.changed);
-        let rouse = self.io.borrow().as_ref().map(|io| io.rouser());
+        let rouse = self.rouse_hook();
         Box::new(move || {
             changed.store(true, Ordering::SeqCst);
+            rouse();
+        })
+    }
+
+    /// Makes the main loop come round, on any thread.
+    pub(super) fn rouse_hook(&self) -> ChangeHook {
+        let rouse = self.io.borrow().as_ref().map(|io| io.rouser());
+        Box::new(move || {
             if let Some(rouse) = &rouse {
                 rouse();
             }
@@ -156,14 +164,14 @@ impl Server {
         }
     }
 
-    /// A tablet's positions have one meaning only if there is one display. Each graphics
-    /// device counts as the display channel that clients will have of it.
+    /// A tablet's positions have one meaning only if there is one display, a graphics
+    /// device's.
     fn tablet_points(&self) -> bool {
         let is_display = |channel: ChannelKey| channel.kind == ChannelKey::DISPLAY;
         let channels = self.channels.borrow();
         self.input.tablet().is_some()
             && self.displays.borrow().len() == 1
-            && !channels.iter().any(|served| is_display(served.channel()))
+            && channels.iter().filter(|served| is_display(served.channel())).count() == 1
     }
 }
 

@@ -79,6 +79,8 @@ pub(super) struct Terms {
     pub(super) chunk: usize,
     /// For channels that carry a device's data as they are.
     pub(super) data: Option<DataTerms>,
+    /// Whether so much is sent that the system calls must not be made with the host's lock.
+    pub(super) busy: bool,
 }
 
 /// What only channels that carry a device's data as they are have.

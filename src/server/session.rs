@@ -132,8 +132,10 @@ impl Server {
     ) -> Result<Rc<Connection>, String> {
         let Linked { stream, request, unsent, secured, wrapped, peer } = linked;
         let channel = request.channel;
-        let Terms { rules, chunk, data } = match &role {
-            Role::Main(_) => Terms { rules: main_channel::rules, chunk: SMALL_CHUNK, data: None },
+        let Terms { rules, chunk, data, busy } = match &role {
+            Role::Main(_) => {
+                Terms { rules: main_channel::rules, chunk: SMALL_CHUNK, data: None, busy: false }
+            }
             Role::Served(served) => served.terms(),
         };
         let form = header_form(&request.common_caps);
@@ -171,7 +173,8 @@ impl Server {
             // is longer than that: a PING, of which it can always still read a part.
             outbox.push(common::PING, &[0; PING_BYTES + SASL_READ]);
         }
-        let home = self.home.get().unwrap_or(HomeKind::of(outbox.packs() || stream.is_layered()));
+        let home =
+            self.home.get().unwrap_or(HomeKind::of(busy || outbox.packs() || stream.is_layered()));
         let parts = Parts {
             id,
             channel,
@@ -179,6 +182,7 @@ impl Server {
             peer,
             caps: request.channel_caps,
             secured,
+            local: stream.is_unix(),
             role,
             stream,
             framer,

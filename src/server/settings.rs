@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use crate::channels::display::compression::Policy;
 use crate::config::limits;
 use crate::net::listener::Family;
 use crate::net::tls::TlsSettings;
@@ -37,7 +38,7 @@ pub struct Settings {
     pub uuid: Option<[u8; 16]>,
     /// What the guest's agent may do.
     pub agent: AgentSettings,
-    /// As set; nothing is compressed yet.
+    /// As set, 1 to 7.
     pub image_compression: i32,
     /// Sound is compressed for clients that know how.
     pub playback_compression: bool,
@@ -81,6 +82,11 @@ impl Settings {
             video_codecs: b"spice:mjpeg".to_vec(),
             renderers: 0,
         }
+    }
+
+    /// What clients of graphics devices are sent, as far as it is set.
+    pub(super) fn picture_policy(&self) -> Policy {
+        Policy { compression: self.image_compression as u8 }
     }
 
     /// Sets the address, cut to what upstream keeps.

@@ -120,7 +120,7 @@ impl Served for Device {
     }
 
     fn terms(&self) -> Terms {
-        Terms { rules: smartcard::rules, chunk: SMALL_CHUNK, data: None }
+        Terms { rules: smartcard::rules, chunk: SMALL_CHUNK, data: None, busy: false }
     }
 
     fn is_shared(&self) -> bool {

@@ -113,7 +113,7 @@ impl Served for Device {
     fn terms(&self) -> Terms {
         let vmc = self.kind();
         let data = DataTerms { policy: vmc.policy, counters: Arc::clone(&vmc.counters) };
-        Terms { rules: spicevmc::rules, chunk: DEVICE_CHUNK, data: Some(data) }
+        Terms { rules: spicevmc::rules, chunk: DEVICE_CHUNK, data: Some(data), busy: false }
     }
 
     fn is_shared(&self) -> bool {

@@ -121,6 +121,7 @@ impl Server {
             next_device: Cell::new(1),
             timed: RefCell::default(),
             displays: RefCell::default(),
+            pictures: RefCell::default(),
             input: Input::default(),
             mouse_mode: MouseMode::default(),
             sound: Sound::default(),

@@ -96,7 +96,7 @@ impl Served for StreamCursor {
     }
 
     fn terms(&self) -> Terms {
-        Terms { rules: cursor::rules, chunk: SMALL_CHUNK, data: None }
+        Terms { rules: cursor::rules, chunk: SMALL_CHUNK, data: None, busy: false }
     }
 
     fn full_at(&self) -> usize {

@@ -155,7 +155,7 @@ impl Served for StreamDisplay {
     }
 
     fn terms(&self) -> Terms {
-        Terms { rules: display::rules, chunk: SMALL_CHUNK, data: None }
+        Terms { rules: display::rules, chunk: SMALL_CHUNK, data: None, busy: false }
     }
 
     /// The next frame is read when the one before has left.
@@ -201,7 +201,7 @@ impl Served for StreamDisplay {
                 self.send(connection);
                 self.let_device_go_on();
             }
-            Ok(Request::Nothing) => {}
+            Ok(Request::Init | Request::Compression(_) | Request::Nothing) => {}
             Ok(Request::GlDrawDone) => {
                 return Outcome::Refused("nothing was drawn by a GL device".to_owned());
             }

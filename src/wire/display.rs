@@ -1,6 +1,4 @@
-//! Messages of the display channel (docs/protocol/stream.md).
-//!
-//! Only those that a stream needs.
+//! Messages of the display channel (docs/protocol/display.md), all but images.
 
 use bytes::BufMut;
 
@@ -8,14 +6,34 @@ use super::common::Malformed;
 
 /// Capabilities of both sides, by bit number.
 pub mod capability {
+    /// The client takes frames of other sizes than their stream's.
+    pub const SIZED_STREAM: u32 = 0;
     /// The client takes MONITORS_CONFIG.
     pub const MONITORS_CONFIG: u32 = 1;
+    /// The client takes what the guest composes.
+    pub const COMPOSITE: u32 = 2;
+    /// The client knows surfaces of alpha only.
+    pub const A8_SURFACE: u32 = 3;
     /// The client reports how a stream arrives.
     pub const STREAM_REPORT: u32 = 4;
+    /// The client takes images of LZ4.
+    pub const LZ4_COMPRESSION: u32 = 5;
+    /// The client can say how it likes images compressed.
+    pub const PREF_COMPRESSION: u32 = 6;
     /// The client tells which of the codecs below it has.
     pub const MULTI_CODEC: u32 = 8;
     /// The client can say which codec it likes.
     pub const PREF_VIDEO_CODEC_TYPE: u32 = 12;
+}
+
+/// How images may be compressed, as clients and the C API number it.
+pub mod compression {
+    /// Not at all.
+    pub const OFF: u8 = 1;
+    /// By content, with GLZ.
+    pub const AUTO_GLZ: u8 = 2;
+    /// LZ4.
+    pub const LZ4: u8 = 7;
 }
 
 /// The number of the codec that every client has.
@@ -36,6 +54,8 @@ pub mod to_client {
     pub const STREAM_DATA: u16 = 123;
     /// A stream ends.
     pub const STREAM_DESTROY: u16 = 125;
+    /// Draw an image.
+    pub const DRAW_COPY: u16 = 304;
     /// Fill an area with a colour.
     pub const DRAW_FILL: u16 = 302;
     /// A surface appears.
@@ -64,8 +84,8 @@ pub enum FromClient {
     Init,
     /// How a stream arrives.
     StreamReport,
-    /// How it likes images compressed.
-    PreferredCompression,
+    /// How it likes images compressed: a number of [`compression`].
+    PreferredCompression(u8),
     /// It has shown what a GL device drew.
     GlDrawDone,
     /// The codecs that it likes, best first.
@@ -78,7 +98,9 @@ pub fn parse(kind: u16, body: &[u8]) -> Result<FromClient, Malformed> {
     let (parsed, needs) = match kind {
         c::INIT => (FromClient::Init, 14),
         c::STREAM_REPORT => (FromClient::StreamReport, 32),
-        c::PREFERRED_COMPRESSION => (FromClient::PreferredCompression, 1),
+        c::PREFERRED_COMPRESSION => {
+            (FromClient::PreferredCompression(body.first().copied().unwrap_or(0)), 1)
+        }
         c::GL_DRAW_DONE => (FromClient::GlDrawDone, 0),
         c::PREFERRED_VIDEO_CODEC_TYPE => {
             (FromClient::PreferredCodecs, 1 + body.first().map_or(0, |&count| count.into()))
@@ -119,6 +141,30 @@ pub fn one_monitor(surface: u32, (width, height): (u32, u32)) -> Vec<u8> {
     body.put_u16_le(1);
     body.put_u16_le(1);
     body.extend(words(&[0, surface, width, height, 0, 0, 0]));
+    body
+}
+
+/// A monitor and the part of a surface that it shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Its number.
+    pub id: u32,
+    /// The surface.
+    pub surface: u32,
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+    /// Where it is among the others, in pixels from the left and from the top.
+    pub at: (u32, u32),
+}
+
+/// MONITORS_CONFIG: as [`one_monitor`], for several, of which clients may want `max`.
+pub fn monitors_config(heads: &[Head], max: u16) -> Vec<u8> {
+    let mut body = Vec::with_capacity(4 + heads.len() * 28);
+    body.put_u16_le(heads.len() as u16);
+    body.put_u16_le(max);
+    for Head { id, surface, size, at } in heads {
+        body.extend(words(&[*id, *surface, size.0, size.1, at.0, at.1, 0]));
+    }
     body
 }
 
@@ -228,6 +274,8 @@ mod tests {
         let mut monitors = vec![1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0, 0xe0, 1, 0, 0];
         monitors.resize(32, 0);
         assert_eq!(one_monitor(0, (640, 480)), monitors);
+        let head = Head { size: (640, 480), ..Head::default() };
+        assert_eq!(monitors_config(&[head], 1), monitors);
         let fill = [
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc8, 0, 0, 0, 0x40, 1, 0, 0, 0, 1, 0, 0, 0, 0, 8,
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,

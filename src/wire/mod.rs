@@ -12,6 +12,7 @@ pub mod common;
 pub mod cursor;
 pub mod display;
 pub mod header;
+pub mod image;
 pub mod inputs;
 pub mod link;
 pub mod main;

@@ -1,14 +1,15 @@
 //! `spice_qxl_*` about surfaces, the cursor and monitors.
 
 use super::with_device;
+use crate::canvas::{Rect, Region};
 use crate::host::abi::{QXLDevSurfaceCreate, QXLInstance, QXLRect};
 use crate::server::qxl::{self, Answer, QxlHandle};
 use libc::c_int;
 
 /// Makes an area of a surface visible in its memory; waits.
 ///
-/// Compat: partial: the rings are emptied, but nothing is drawn: no rectangle is dirty
-/// Shown by: c-tests/test-qxl.c
+/// Compat: partial: QUIC images of the guest are not drawn
+/// Shown by: c-tests/test-draw.c, c-tests/test-qxl.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`, `area` is NULL or points to a
@@ -20,7 +21,7 @@ pub unsafe extern "C" fn spice_qxl_update_area(
     area: *mut QXLRect,
     dirty_rects: *mut QXLRect,
     num_dirty_rects: u32,
-    _clear_dirty_region: u32,
+    clear_dirty_region: u32,
 ) {
     const NAME: &str = "spice_qxl_update_area";
     if !dirty_rects.is_null() {
@@ -29,13 +30,28 @@ pub unsafe extern "C" fn spice_qxl_update_area(
         unsafe { dirty_rects.write_bytes(0, num_dirty_rects as usize) };
     }
     // SAFETY: the caller's promise.
-    unsafe { update_area(NAME, instance, surface_id, area, Answer::Wait) };
+    unsafe {
+        update_area(
+            NAME,
+            instance,
+            (surface_id, area, clear_dirty_region),
+            Answer::Wait,
+            |dirty| {
+                if !dirty_rects.is_null() {
+                    // SAFETY: as above, and just written.
+                    let rects =
+                        std::slice::from_raw_parts_mut(dirty_rects, num_dirty_rects as usize);
+                    fill(rects, &dirty);
+                }
+            },
+        );
+    }
 }
 
 /// Makes an area of a surface visible in its memory and completes the cookie.
 ///
-/// Compat: partial: the rings are emptied, but nothing is drawn: no rectangle is dirty
-/// Shown by: c-tests/test-qxl.c
+/// Compat: partial: QUIC images of the guest are not drawn
+/// Shown by: c-tests/test-draw.c, c-tests/test-qxl.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`, `qxl_area` is NULL or points to a
@@ -45,12 +61,15 @@ pub unsafe extern "C" fn spice_qxl_update_area_async(
     instance: *mut QXLInstance,
     surface_id: u32,
     qxl_area: *mut QXLRect,
-    _clear_dirty_region: u32,
+    clear_dirty_region: u32,
     cookie: u64,
 ) {
     const NAME: &str = "spice_qxl_update_area_async";
     // SAFETY: the caller's promise.
-    unsafe { update_area(NAME, instance, surface_id, qxl_area, Answer::Cookie(cookie)) };
+    unsafe {
+        let what = (surface_id, qxl_area, clear_dirty_region);
+        update_area(NAME, instance, what, Answer::Cookie(cookie), drop);
+    }
 }
 
 /// Makes the primary surface; waits.
@@ -235,21 +254,25 @@ pub unsafe extern "C" fn spice_qxl_reset_cursor(instance: *mut QXLInstance) {
 
 /// The guest's driver told which monitors it drives; completes the cookie.
 ///
-/// Compat: partial: completed, but not told to clients yet
-/// Shown by: c-tests/test-qxl.c
+/// Compat: works
+/// Shown by: c-tests/test-qxl.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_monitors_config_async(
     instance: *mut QXLInstance,
-    _monitors_config: u64,
-    _group_id: c_int,
+    monitors_config: u64,
+    group_id: c_int,
     cookie: u64,
 ) {
     const NAME: &str = "spice_qxl_monitors_config_async";
     // SAFETY: the caller's promise.
-    unsafe { with_device(NAME, instance, |qxl| qxl.monitors_config(cookie)) };
+    unsafe {
+        with_device(NAME, instance, |qxl| {
+            qxl.monitors_config(group_id.cast_unsigned(), monitors_config, cookie);
+        })
+    };
 }
 
 /// # Safety
@@ -257,9 +280,9 @@ pub unsafe extern "C" fn spice_qxl_monitors_config_async(
 unsafe fn update_area(
     function: &'static str,
     instance: *mut QXLInstance,
-    surface_id: u32,
-    area: *mut QXLRect,
+    (surface, area, clear): (u32, *mut QXLRect, u32),
     answer: Answer,
+    tell: impl FnOnce(Region),
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -268,8 +291,19 @@ unsafe fn update_area(
                 qxl::refused(function, "area is NULL");
                 return qxl.answer(answer);
             }
-            qxl.update_area(surface_id, answer);
+            tell(qxl.update_area(surface, clear != 0, answer));
         });
+    }
+}
+
+/// Writes a region's rectangles; when there are more than places, the last one covers
+/// all the rest.
+fn fill(places: &mut [QXLRect], region: &Region) {
+    let mut rects = region.iter();
+    let Some((last, others)) = places.split_last_mut() else { return };
+    others.iter_mut().zip(&mut rects).for_each(|(place, rect)| *place = rect.into());
+    if rects.len() > 0 {
+        *last = rects.fold(Rect::default(), |hull, rect| hull.hull(&rect)).into();
     }
 }
 

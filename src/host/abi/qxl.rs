@@ -201,6 +201,8 @@ pub const QXL_CMD_SURFACE: u32 = 5;
 
 /// The command has the layout of the first protocol generation.
 pub const QXL_COMMAND_FLAG_COMPAT: u32 = 1;
+/// Flag of a command: colours have 16 bits.
+pub const QXL_COMMAND_FLAG_COMPAT_16BPP: u32 = 2;
 
 assert_layout!(QXLInterface: 144;
     base @ 0, attached_worker @ 24, set_compression_level @ 32, set_mm_time @ 40,

@@ -145,7 +145,7 @@ impl Served for Speaker {
     }
 
     fn terms(&self) -> Terms {
-        Terms { rules: playback::rules, chunk: SMALL_CHUNK, data: None }
+        Terms { rules: playback::rules, chunk: SMALL_CHUNK, data: None, busy: false }
     }
 
     fn packer(&self, caps: &CapSet) -> Option<Box<dyn Packer>> {

@@ -131,7 +131,7 @@ impl Served for Microphone {
     }
 
     fn terms(&self) -> Terms {
-        Terms { rules: record::rules, chunk: SMALL_CHUNK, data: None }
+        Terms { rules: record::rules, chunk: SMALL_CHUNK, data: None, busy: false }
     }
 
     fn is_urgent(&self) -> bool {

@@ -3,17 +3,21 @@
 #![forbid(unsafe_code)]
 
 use super::cursor::News;
+use super::display::Display;
 use super::limits;
 use super::release::{Completion, Done};
 use super::request::Request;
 use super::screen::{ClientMouse, DeviceInfo, Scanout};
 use super::shared::{ChangeHook, Shared};
-use super::worker::{THREAD_NAME, Worker};
+use super::worker::{Ends, THREAD_NAME, Worker};
+use crate::canvas::Region;
+use crate::channels::display::compression::Policy;
 use crate::host::abi::{QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestSlot;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::{DeviceError, QxlDevice};
 use crate::net::sys::spawn;
+use crate::wire::display::compression;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -26,6 +30,7 @@ pub struct QxlHandle {
     info: QXLDevInitInfo,
     shared: Arc<Shared>,
     cursor: Arc<News>,
+    display: Arc<Display>,
     requests: SyncSender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
@@ -60,8 +65,13 @@ impl QxlHandle {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
         let cursor = Arc::<News>::default();
-        let (theirs, news) = (Arc::clone(&shared), Arc::clone(&cursor));
-        let worker = Worker::new(device.clone(), theirs, news, &info)?;
+        let display = Display::new(Policy { compression: compression::AUTO_GLZ });
+        let ends = Ends {
+            shared: Arc::clone(&shared),
+            display: Arc::clone(&display),
+            news: Arc::clone(&cursor),
+        };
+        let worker = Worker::new(device.clone(), ends, &info)?;
         // The standard library's channel, because it drops what is in the queue together
         // with the receiver; crossbeam's bounded one keeps it, and who waits would wait
         // for ever.
@@ -70,7 +80,7 @@ impl QxlHandle {
         let thread_id = thread.thread().id();
         let device = device.clone();
         let thread = Mutex::new(Some(thread));
-        Ok(Self { device, info, shared, cursor, requests, thread, thread_id })
+        Ok(Self { device, info, shared, cursor, display, requests, thread, thread_id })
     }
 
     /// The id of the device's channels.
@@ -86,6 +96,16 @@ impl QxlHandle {
     /// What has become of the pointer.
     pub fn cursor(&self) -> &Arc<News> {
         &self.cursor
+    }
+
+    /// What the device's clients see.
+    pub fn display(&self) -> &Arc<Display> {
+        &self.display
+    }
+
+    /// Clients came or went: the worker shows what there is, and tells the guest.
+    pub fn viewers_changed(&self) {
+        self.post(Request::Viewers);
     }
 
     /// Size of the device's memory, which clients are told as a hint.
@@ -132,12 +152,14 @@ impl QxlHandle {
         self.ask(Answer::Wait, Request::Stop);
     }
 
-    /// Makes an area of a surface visible in its memory.
-    ///
-    /// Nothing is drawn here yet, so all of the surface's memory is as the guest left
-    /// it and no part of it is dirty.
-    pub fn update_area(&self, surface: u32, answer: Answer) {
-        self.ask(answer, |done| Request::UpdateArea { surface, done });
+    /// Draws all that the guest has given so far and says what was drawn to a surface
+    /// since somebody last asked to `clear` that. With a cookie the answer comes as
+    /// `update_area_complete`, and this one is empty.
+    pub fn update_area(&self, surface: u32, clear: bool, answer: Answer) -> Region {
+        let dirty = Arc::new(Mutex::new(Region::new()));
+        let shared = Arc::clone(&dirty);
+        self.ask(answer, |done| Request::UpdateArea { surface, clear, dirty: shared, done });
+        std::mem::take(&mut dirty.lock())
     }
 
     /// Maps guest memory.
@@ -195,9 +217,10 @@ impl QxlHandle {
         self.ask(Answer::Wait, |done| Request::Loadvm { commands, done });
     }
 
-    /// The guest's driver told which monitors it drives.
-    pub fn monitors_config(&self, cookie: u64) {
-        self.post(Request::MonitorsConfig(Completion::new(&self.device, cookie)));
+    /// The guest's driver told which monitors it drives, by a structure in its memory.
+    pub fn monitors_config(&self, group: u32, address: u64, cookie: u64) {
+        let done = Completion::new(&self.device, cookie);
+        self.post(Request::MonitorsConfig { group, address, done });
     }
 
     /// The guest's driver went away.
@@ -259,6 +282,7 @@ impl QxlHandle {
         self.post(Request::Quit);
         // The thread's body is guarded, so it ends without a panic.
         let _ = thread.join();
+        self.display.stop();
         self.shared.screen.set_scanout(None);
         self.device.set_state(0);
         self.device.forget();

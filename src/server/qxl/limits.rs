@@ -20,12 +20,18 @@ pub const SURFACE_SIDE: u32 = 65_535;
 /// are at least 256 MB; a list that leads back into itself ends here.
 pub const DATA_CHUNKS: usize = 65_536;
 
+/// Bytes of a path, string or clip: a million points, or the glyphs of a large screen.
+pub const DETAIL_BYTES: usize = 16 << 20;
+
 /// Rectangles of one clip. Drivers send what a window's visible part is made of.
 pub const CLIP_RECTS: usize = 65_536;
 
 /// Commands taken from one ring before requests get their turn, so that a guest
 /// that never stops drawing delays a waiting vCPU only by these.
 pub const COMMANDS_PER_TURN: usize = 128;
+
+/// How long one turn goes on taking commands, for the same reason: drawings may be large.
+pub const TURN: Duration = Duration::from_millis(10);
 
 /// Commands taken in one flush. A ring holds 32; a guest that refills it as fast as
 /// we empty it must not hold up the caller, who has QEMU's big lock, for ever.
@@ -59,3 +65,15 @@ pub const COMPLAINTS: u32 = 10;
 
 /// See [`COMPLAINTS`].
 pub const COMPLAINT_WINDOW: Duration = Duration::from_secs(60);
+
+/// Pixels of a primary surface that clients are shown: two screens of 8192 by 4320. A
+/// larger one would cost the host as much memory again as the guest has given it.
+pub const PIXELS_SHOWN: u64 = 2 * 8192 * 4320;
+
+/// Bytes of a surface that are looked through before requests get their turn: some
+/// hundred microseconds.
+pub const LOOK_BYTES: u64 = 1024 * 1024;
+
+/// The shortest time between two looks at what a guest has drawn: what it draws meanwhile
+/// is seen together, and a hundred pictures a second are more than anybody sees.
+pub const LOOK_PERIOD: Duration = Duration::from_millis(10);

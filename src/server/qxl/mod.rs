@@ -6,27 +6,32 @@
 //! names its device by the number that `attach` left in the instance's `st`: only a
 //! key into a table, so a stale or foreign value is noticed and never followed.
 //!
-//! No display channel is served yet: what is drawn is in the surfaces' memory only.
+//! Drawing goes into the surfaces' memory at once; what the primary surface shows goes to
+//! clients by way of `display`.
 
 #![forbid(unsafe_code)]
 
 mod command;
 mod complaints;
 mod cursor;
+mod display;
 mod drawable;
 mod handle;
 pub mod limits;
+mod monitors;
 mod release;
 mod request;
 mod rings;
 mod screen;
 mod shared;
+mod showing;
 mod surface;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 pub use cursor::{Change, News};
+pub use display::Display;
 pub use handle::{Answer, QxlHandle, StartError};
 pub use screen::{ClientMouse, DeviceInfo, Scanout};
 pub use shared::ChangeHook;

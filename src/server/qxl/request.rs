@@ -3,8 +3,11 @@
 #![forbid(unsafe_code)]
 
 use super::release::{Completion, Done};
+use crate::canvas::Region;
 use crate::host::abi::{QXLCommandExt, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestSlot;
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// One request. Dropping it answers it, see [`Done`] and [`Completion`].
 #[derive(Debug)]
@@ -17,8 +20,8 @@ pub(super) enum Request {
     Start,
     /// Leave the rings alone from now on.
     Stop(Done),
-    /// Make an area of a surface visible in its memory.
-    UpdateArea { surface: u32, done: Done },
+    /// Make a surface's memory show what the guest has drawn, and say what that was.
+    UpdateArea { surface: u32, clear: bool, dirty: Arc<Mutex<Region>>, done: Done },
     /// Map memory.
     AddSlot { slot: GuestSlot, done: Done },
     /// Unmap memory.
@@ -42,7 +45,9 @@ pub(super) enum Request {
     /// Commands that the guest gave before it was saved or migrated.
     Loadvm { commands: Vec<QXLCommandExt>, done: Done },
     /// The guest's driver told which monitors it drives.
-    MonitorsConfig(Completion),
+    MonitorsConfig { group: u32, address: u64, done: Completion },
+    /// Clients came or went.
+    Viewers,
     /// The guest's driver went away.
     DriverUnload,
     /// End the worker.

@@ -10,6 +10,7 @@
 use super::limits;
 use super::release::Held;
 use crate::canvas::{Format, Memory, Raster, Rect, Region};
+use crate::host::abi::QXLRect;
 use crate::host::guest_memory::{GuestMemory, GuestRange};
 use crate::host::memslot::SlotError;
 use std::collections::BTreeMap;
@@ -147,6 +148,12 @@ impl Surface {
     }
 }
 
+impl From<Rect> for QXLRect {
+    fn from(rect: Rect) -> Self {
+        Self { top: rect.top, left: rect.left, bottom: rect.bottom, right: rect.right }
+    }
+}
+
 impl Memory for GuestRange<'_> {
     fn read(&self, offset: usize, into: &mut [u8]) {
         self.copy_out(offset, into);
@@ -230,13 +237,11 @@ impl Surfaces {
     }
 
     /// What was drawn to a surface since [`Self::clear_dirty`], whoever was shown it.
-    #[allow(dead_code, reason = "for those who show surfaces")]
     pub(super) fn dirty(&self, id: u32) -> Result<&Region, SurfaceError> {
         Ok(&self.get(id)?.dirty)
     }
 
     /// Forgets what was drawn to a surface.
-    #[allow(dead_code, reason = "for those who show surfaces")]
     pub(super) fn clear_dirty(&mut self, id: u32) {
         if let Some(Some(surface)) = self.slots.get_mut(id as usize) {
             surface.dirty = Region::new();

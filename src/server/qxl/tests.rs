@@ -141,7 +141,7 @@ fn a_stopped_worker_leaves_the_rings_alone() {
     let command = rig.fake.push(HOST, QXL_CMD_DRAW, &[0; 191]);
     rig.handle.wakeup();
     rig.handle.flush_surfaces(1);
-    rig.handle.update_area(0, Answer::Cookie(2));
+    rig.handle.update_area(0, false, Answer::Cookie(2));
     rig.handle.destroy_surfaces(Answer::Wait);
     assert_eq!(rig.fake.take_events(), ["async_complete 1", "async_complete 2"]);
     rig.handle.start();
@@ -295,7 +295,7 @@ fn what_is_kept_is_given_back_when_the_device_is_removed_and_nothing_after() {
     assert!(rig.fake.state().is_null());
     rig.handle.wakeup();
     rig.handle.flush_surfaces(1);
-    rig.handle.update_area(0, Answer::Wait);
+    rig.handle.update_area(0, false, Answer::Wait);
     rig.handle.draw_scanout(2);
     assert_eq!(rig.fake.events(), Vec::<String>::new());
 }
@@ -305,11 +305,11 @@ fn each_asynchronous_request_completes_its_cookie_once() {
     let rig = Rig::running();
     rig.create_primary(0, Answer::Cookie(1));
     rig.handle.add_slot(rig.fake.guest_slot(), Answer::Cookie(2));
-    rig.handle.update_area(0, Answer::Cookie(3));
+    rig.handle.update_area(0, false, Answer::Cookie(3));
     rig.handle.destroy_surface(5, Answer::Cookie(4));
     rig.handle.destroy_surface(99, Answer::Cookie(5));
     rig.handle.flush_surfaces(6);
-    rig.handle.monitors_config(7);
+    rig.handle.monitors_config(HOST, 0, 7);
     rig.handle.destroy_primary(0, Answer::Cookie(8));
     rig.handle.destroy_primary(3, Answer::Cookie(9));
     rig.handle.destroy_surfaces(Answer::Cookie(10));
@@ -330,7 +330,7 @@ fn each_asynchronous_request_completes_its_cookie_once() {
 fn callbacks_that_abort_vga_like_displays_are_not_made_for_them() {
     let rig = Rig::running();
     rig.create_primary(0, Answer::Wait);
-    rig.handle.update_area(0, Answer::Wait);
+    rig.handle.update_area(0, false, Answer::Wait);
     rig.handle.destroy_surfaces(Answer::Wait);
     rig.handle.remove_slot(0, 0);
     rig.handle.reset_slots();
@@ -482,7 +482,7 @@ fn calls_from_inside_a_callback_do_not_wait_for_themselves() {
         handle.reset_cursor();
         handle.wakeup();
         for cookie in 0..limits::QUEUED_REQUESTS as u64 * 2 {
-            handle.monitors_config(cookie);
+            handle.monitors_config(HOST, 0, cookie);
         }
         tell.send(detach(&handle)).expect("the test listens");
     });

@@ -9,22 +9,27 @@
 use super::command::{Body, Command, CommandError, Place, Ring};
 use super::complaints::Complaints;
 use super::cursor::{News, Pointer};
+use super::display::Display;
 use super::drawable::{self, DrawableError};
 use super::limits;
+use super::monitors;
 use super::release::{Done, Held};
 use super::request::Request;
 use super::rings::{Rings, Wait};
 use super::screen::ClientMouse;
 use super::shared::Shared;
+use super::showing::Showing;
 use super::surface::{Geometry, PRIMARY, Surface, SurfaceError, Surfaces};
+use crate::canvas::Region;
 use crate::guard::guard;
 use crate::host::abi::{
-    QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, SPICE_CAPABILITIES_SIZE,
+    QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, QXLRect,
 };
 use crate::host::guest_memory::GuestMemory;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::QxlDevice;
-use std::fmt::Display;
+use crate::wire::display::Head;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -39,18 +44,29 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     memory: GuestMemory,
     surfaces: Surfaces,
+    display: Arc<Display>,
+    showing: Showing,
+    /// The guest's driver says which monitors there are.
+    driver_tells_monitors: bool,
     cursor: Pointer,
     rings: Rings,
     running: bool,
     complaints: Complaints,
 }
 
+/// What a worker has in common with other threads.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) shared: Arc<Shared>,
+    pub(super) display: Arc<Display>,
+    pub(super) news: Arc<News>,
+}
+
 impl Worker {
     /// A stopped worker without memory or surfaces.
     pub(super) fn new(
         device: QxlDevice,
-        shared: Arc<Shared>,
-        news: Arc<News>,
+        Ends { shared, display, news }: Ends,
         info: &QXLDevInitInfo,
     ) -> Result<Self, SlotError> {
         Ok(Self {
@@ -59,6 +75,9 @@ impl Worker {
             memory: GuestMemory::new(info)?,
             surfaces: Surfaces::new(info.n_surfaces),
             cursor: Pointer::new(news),
+            showing: Showing::new(Arc::clone(&display)),
+            display,
+            driver_tells_monitors: false,
             rings: Rings::default(),
             running: false,
             complaints: Complaints::new(),
@@ -70,7 +89,8 @@ impl Worker {
     #[expect(clippy::needless_pass_by_value, reason = "the queue must die in this thread")]
     pub(super) fn run(mut self, requests: Receiver<Request>) {
         loop {
-            let request = match self.turn() {
+            let wait = self.turn();
+            let request = match wait.sooner(self.show()) {
                 Wait::ForRequest => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Wait::Until(deadline) => {
                     requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -100,6 +120,13 @@ impl Worker {
         })
     }
 
+    /// Shows some of what was drawn, and says when it wants to do so again.
+    fn show(&mut self) -> Wait {
+        guard(THREAD_NAME, Wait::ForRequest, || {
+            self.showing.turn(&self.memory, &mut self.surfaces, Instant::now())
+        })
+    }
+
     fn ring_turn(&mut self, ring: Ring, now: Instant) -> Wait {
         for _ in 0..limits::COMMANDS_PER_TURN {
             if self.rings.is_asleep(ring) {
@@ -108,6 +135,9 @@ impl Worker {
             if let Some(ext) = self.fetch(ring) {
                 self.rings.found(ring);
                 self.execute(ring, ext);
+                if now.elapsed() > limits::TURN {
+                    return Wait::Until(now);
+                }
             } else if let Some(deadline) = self.rings.empty(ring, now) {
                 return Wait::Until(deadline);
             } else if self.arm(ring) {
@@ -224,7 +254,9 @@ impl Worker {
             Request::Oom => self.oom(),
             Request::Start => self.start(),
             Request::Stop(_done) => self.running = false,
-            Request::UpdateArea { surface, done } => self.update_area(surface, &done),
+            Request::UpdateArea { surface, clear, dirty, done } => {
+                *dirty.lock() = self.update_area(surface, clear, &done);
+            }
             Request::AddSlot { slot, done: _done } => {
                 let result = self.memory.add(&slot);
                 self.check("memory slot not added", result);
@@ -238,9 +270,10 @@ impl Worker {
                 self.create_primary(surface, &create);
             }
             Request::DestroyPrimary { surface, done: _done } => self.destroy_primary(surface),
-            // Nothing refers to surfaces yet, so there is nothing to let go of; the
-            // surface itself lives on until its destroy command comes.
+            // What the guest has given is drawn at once, so nothing else refers to the
+            // surface; it lives on until its destroy command comes.
             Request::DestroySurface { surface, done: _done } => {
+                self.flush();
                 if let Err(error) = self.surfaces.check_id(surface) {
                     self.complain(&error);
                 }
@@ -253,10 +286,16 @@ impl Worker {
             Request::FlushSurfaces(_completion) => self.flush(),
             Request::ResetCursor(_done) => self.cursor.reset(),
             Request::Loadvm { commands, done: _done } => self.loadvm(commands),
-            // Images are remembered, and monitors told to clients, once there are any.
+            // Clients are asked to remember no images.
             Request::ResetImageCache(_done) => {}
-            Request::MonitorsConfig(_completion) => {}
-            Request::DriverUnload => {}
+            Request::MonitorsConfig { group, address, done: _done } => {
+                self.set_monitors(group, address);
+            }
+            Request::Viewers => {
+                self.showing.handle_viewers(&mut self.surfaces);
+                self.tell_guest_of_clients();
+            }
+            Request::DriverUnload => self.driver_tells_monitors = false,
             Request::Quit => unreachable!("the loop ends before it handles this"),
             #[cfg(test)]
             Request::Panic(_done) => panic!("made on purpose"),
@@ -269,8 +308,25 @@ impl Worker {
         }
         self.running = true;
         self.rings.wake();
-        // No client is served pictures yet, and the guest is told so.
-        self.device.set_client_capabilities(false, [0; SPICE_CAPABILITIES_SIZE]);
+        self.tell_guest_of_clients();
+    }
+
+    fn tell_guest_of_clients(&self) {
+        if self.running {
+            let (present, capabilities) = self.display.guest_capabilities();
+            self.device.set_client_capabilities(present, capabilities);
+        }
+    }
+
+    fn set_monitors(&mut self, group: u32, address: u64) {
+        let allowed = self.shared.screen.max_monitors();
+        match monitors::read(&self.memory, group, address, allowed) {
+            Ok((heads, max)) => {
+                self.driver_tells_monitors = true;
+                self.display.set_monitors(heads, max);
+            }
+            Err(error) => self.complain(&format_args!("monitors ignored: {error}")),
+        }
     }
 
     fn oom(&mut self) {
@@ -283,18 +339,27 @@ impl Worker {
         self.device.flush_resources();
     }
 
-    fn update_area(&mut self, surface: u32, done: &Done) {
+    fn update_area(&mut self, surface: u32, clear: bool, done: &Done) -> Region {
         if !self.running {
             self.complain(&"area update while stopped, ignored");
-            return;
+            return Region::new();
         }
         self.flush();
-        if let Err(error) = self.surfaces.get(surface) {
-            self.complain(&format_args!("area not updated: {error}"));
-        }
+        let dirty = match self.surfaces.dirty(surface) {
+            Ok(dirty) => dirty.clone(),
+            Err(error) => {
+                self.complain(&format_args!("area not updated: {error}"));
+                Region::new()
+            }
+        };
         if done.is_cookie() {
-            self.device.update_area_complete(surface, &mut []);
+            let mut rects: Vec<QXLRect> = dirty.iter().map(QXLRect::from).collect();
+            self.device.update_area_complete(surface, &mut rects);
         }
+        if clear {
+            self.surfaces.clear_dirty(surface);
+        }
+        dirty
     }
 
     fn create_primary(&mut self, surface: u32, create: &QXLDevSurfaceCreate) {
@@ -314,6 +379,10 @@ impl Worker {
             return self.complain(&format_args!("no primary surface: {error}"));
         }
         self.cursor.begin();
+        if !self.driver_tells_monitors {
+            let size = (create.width, create.height);
+            self.display.set_monitors(vec![Head { size, ..Head::default() }], 1);
+        }
         self.shared.set_primary(Some(ClientMouse {
             allowed: create.mouse_mode != 0,
             width: create.width,
@@ -341,9 +410,13 @@ impl Worker {
             let ring = if ext.cmd.type_ == QXL_CMD_CURSOR { Ring::Cursor } else { Ring::Display };
             match Command::parse(&self.device, &self.memory, ring, ext) {
                 Ok(command) => match command.body {
-                    Ok(
-                        Body::CreateSurface { .. } | Body::DestroySurface { .. } | Body::Cursor(_),
-                    ) => self.obey(command),
+                    Ok(Body::CreateSurface { surface, geometry, group, pixels, .. }) => {
+                        // The pixels were saved too, so they are good.
+                        let body =
+                            Body::CreateSurface { surface, geometry, keep: true, group, pixels };
+                        self.obey(Command { body: Ok(body), held: command.held });
+                    }
+                    Ok(Body::DestroySurface { .. } | Body::Cursor(_)) => self.obey(command),
                     Ok(_) => self.complain(&"saved command of the wrong type ignored"),
                     Err(error) => self.complain(&error),
                 },
@@ -358,7 +431,7 @@ impl Worker {
         }
     }
 
-    fn complain(&mut self, what: &dyn Display) {
+    fn complain(&mut self, what: &dyn fmt::Display) {
         self.complaints.log(&format_args!("QXL device {}: {what}", self.device.id()));
     }
 }

@@ -53,6 +53,7 @@ impl Scene {
             peer: "a test".to_owned(),
             caps: CapSet::default(),
             secured: false,
+            local: true,
             role: Role::Served(Rc::clone(&display) as Rc<dyn Served>),
             stream: Stream::new(ours).map_err(|(_, error)| error).expect("a good socket"),
             framer: Framer::new(HeaderForm::Mini, display_channel::rules),

@@ -45,6 +45,18 @@ class Display:
             self.told = colours
             self.client.tell("colours", channel=self.name, colours=colours)
 
+    def save(self, path):
+        if not self.pixels:
+            return False
+        with open(path, "wb") as file:
+            file.write(f"P6\n{self.width} {self.height}\n255\n".encode())
+            for y in range(self.height):
+                line = ctypes.string_at(self.pixels + y * self.stride, self.width * 4)
+                rgb = bytearray(self.width * 3)
+                rgb[0::3], rgb[1::3], rgb[2::3] = line[2::4], line[1::4], line[0::4]
+                file.write(rgb)
+        return True
+
     def _colour(self, x, y):
         pixel = ctypes.string_at(self.pixels + y * self.stride + x * BYTES_PER_PIXEL, 3)
         return list(reversed(pixel))  # red, green, blue

@@ -166,6 +166,7 @@ class Client(AgentCommands):
         self.channels = {}
         self.ports = {}
         self.sounds = {}
+        self.displays = {}
         self.files = 0
         self.session = SpiceClientGLib.Session.new()
         self.cds = None
@@ -227,7 +228,7 @@ class Client(AgentCommands):
             path = str(self.directory / f"{name.replace(':', '-')}.{self.files}.data")
             self.ports[name] = Port(self, channel, path)
         elif isinstance(channel, SpiceClientGLib.DisplayChannel):
-            Display(self, name, channel, on)
+            self.displays[name] = Display(self, name, channel, on)
         elif isinstance(channel, SpiceClientGLib.CursorChannel):
             Cursor(self, name, channel, on)
         elif isinstance(channel, SpiceClientGLib.PlaybackChannel):
@@ -330,6 +331,11 @@ class Client(AgentCommands):
 
     def do_send(self, number, channel, path, seed=None):
         self.ports[channel].send(Transfer(number, path, seed))
+
+    def do_picture(self, number, channel, path):
+        """Saves what a display channel shows as a PPM file; false if it shows nothing."""
+        display = self.displays.get(channel)
+        self.reply(number, saved=bool(display) and display.save(path))
 
     def do_port_state(self, number, channel):
         port = self.channels[channel]

@@ -1,4 +1,8 @@
-//! Display channels: what their clients may send (docs/protocol/stream.md).
+//! Display channels: what their clients may send, and in `viewers` what those of a
+//! graphics device are told (docs/protocol/display.md).
+
+pub mod compression;
+pub mod viewers;
 
 use crate::channel::framing::{BodyRule, Message};
 use crate::config::limits;
@@ -19,6 +23,10 @@ pub enum Request {
     Ack,
     /// The client has shown what a GL device drew.
     GlDrawDone,
+    /// The client is ready: it has made its caches.
+    Init,
+    /// The client likes images compressed like this.
+    Compression(u8),
     /// Nothing: reports and wishes that nothing here depends on.
     Nothing,
 }
@@ -34,10 +42,9 @@ pub fn handle(message: &Message) -> Result<Request, Malformed> {
     }
     display::parse(message.kind, &message.body).map(|parsed| match parsed {
         FromClient::GlDrawDone => Request::GlDrawDone,
-        FromClient::Init
-        | FromClient::StreamReport
-        | FromClient::PreferredCompression
-        | FromClient::PreferredCodecs => Request::Nothing,
+        FromClient::Init => Request::Init,
+        FromClient::PreferredCompression(preferred) => Request::Compression(preferred),
+        FromClient::StreamReport | FromClient::PreferredCodecs => Request::Nothing,
     })
 }
 
@@ -53,7 +60,9 @@ mod tests {
             |kind, body: &'static [u8]| handle(&Message { kind, body: Bytes::from_static(body) });
         assert_eq!(handle(1, &[3, 0, 0, 0]), Ok(Request::Sync(3)));
         assert_eq!(handle(2, &[]), Ok(Request::Ack));
-        assert_eq!(handle(101, &[0; 14]), Ok(Request::Nothing));
+        assert_eq!(handle(101, &[0; 14]), Ok(Request::Init));
+        assert_eq!(handle(102, &[0; 32]), Ok(Request::Nothing));
+        assert_eq!(handle(103, &[7]), Ok(Request::Compression(7)));
         assert_eq!(handle(104, &[]), Ok(Request::GlDrawDone));
         assert_eq!(handle(5, &[]), Err(Malformed::Unexpected(5)));
         assert_eq!(handle(111, &[]), Err(Malformed::Unknown(111)));

@@ -1,0 +1,334 @@
+//! The clients of a graphics device's display channel, and what each has still to be told
+//! of the primary surface.
+//!
+//! Nothing is queued per client but what it has not seen: its next message comes out of the
+//! difference between the screen as it is and what the client was told. So a slow client
+//! costs a region and sees the newest picture next, however much it missed.
+
+use super::compression::{Policy, Taste};
+use crate::canvas::{Rect, Region};
+use crate::channel::acks::Acks;
+use crate::channel::pipe::Outgoing;
+use crate::config::limits;
+use crate::wire::common::SET_ACK;
+use crate::wire::display::{self, Head, capability, surface_flag, surface_format, to_client};
+use crate::wire::image::Form;
+use crate::wire::link::CapSet;
+
+/// Names a client of the channel.
+pub type ViewerKey = u64;
+
+/// What all clients are to see, and what they have seen.
+#[derive(Debug)]
+pub struct Viewers {
+    policy: Policy,
+    surface: Option<Surface>,
+    /// Of the newest surface.
+    generation: u64,
+    monitors: Monitors,
+    /// In the order in which they came.
+    viewers: Vec<Viewer>,
+}
+
+/// The primary surface.
+#[derive(Debug)]
+struct Surface {
+    generation: u64,
+    size: (u32, u32),
+    /// Its picture is known; until then it is not shown to anybody.
+    complete: bool,
+    /// Where it may be other than black.
+    drawn: Region,
+}
+
+/// Which monitors show what.
+#[derive(Debug, Default)]
+struct Monitors {
+    heads: Vec<Head>,
+    max: u16,
+    /// Counts changes; 0 before the first.
+    version: u64,
+}
+
+/// A client.
+#[derive(Debug)]
+struct Viewer {
+    key: ViewerKey,
+    caps: CapSet,
+    taste: Taste,
+    acks: Acks,
+    /// It has sent INIT, without which it is told nothing.
+    ready: bool,
+    /// It has not been told of any surface yet.
+    newcomer: bool,
+    told: Told,
+    /// Of the surface that it was told of: what it must see before MARK.
+    first: Region,
+    /// What has changed besides.
+    changed: Region,
+}
+
+/// What a client has been told.
+#[derive(Debug, Default)]
+struct Told {
+    set_ack: bool,
+    palettes: bool,
+    /// The generation of its surface.
+    surface: Option<u64>,
+    mark: bool,
+    monitors: u64,
+}
+
+/// What a client is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This.
+    Message(Outgoing),
+    /// An image of an area of the primary surface, as it is now.
+    Image(Rect, Form),
+}
+
+/// The number of the primary surface.
+pub const PRIMARY: u32 = 0;
+
+impl Viewers {
+    /// No clients and no surface.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            surface: None,
+            generation: 0,
+            monitors: Monitors::default(),
+            viewers: Vec::new(),
+        }
+    }
+
+    /// Images are compressed like this from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// A client comes, by a unix socket if `local`.
+    pub fn join(&mut self, key: ViewerKey, caps: &CapSet, local: bool) {
+        self.viewers.push(Viewer {
+            key,
+            caps: caps.clone(),
+            taste: Taste::new(caps, local),
+            acks: Acks::new(limits::ACK_WINDOW),
+            ready: false,
+            newcomer: true,
+            told: Told::default(),
+            first: Region::new(),
+            changed: Region::new(),
+        });
+    }
+
+    /// A client has gone.
+    pub fn leave(&mut self, key: ViewerKey) {
+        self.viewers.retain(|viewer| viewer.key != key);
+    }
+
+    /// Whether nobody watches.
+    pub fn is_deserted(&self) -> bool {
+        self.viewers.is_empty()
+    }
+
+    /// Whether this client has not sent INIT yet.
+    pub fn is_awaited(&self, key: ViewerKey) -> bool {
+        self.viewers.iter().any(|viewer| viewer.key == key && !viewer.ready)
+    }
+
+    /// The capabilities, of those that guests are told of, that all clients have; none
+    /// without clients.
+    pub fn common_capabilities(&self) -> impl Iterator<Item = u32> + '_ {
+        let all = |cap: &u32| self.viewers.iter().all(|viewer| viewer.caps.has(*cap));
+        GUEST_CAPABILITIES.into_iter().filter(|_| !self.is_deserted()).filter(all)
+    }
+
+    /// There is a new primary surface, black until more is known. Not shown before
+    /// [`Viewers::complete`].
+    pub fn begin_surface(&mut self, size: (u32, u32)) {
+        self.generation += 1;
+        let (generation, drawn) = (self.generation, Region::new());
+        self.surface = Some(Surface { generation, size, complete: false, drawn });
+    }
+
+    /// The picture of the new surface is known.
+    pub fn complete(&mut self) {
+        if let Some(surface) = &mut self.surface {
+            surface.complete = true;
+        }
+    }
+
+    /// There is no primary surface any more.
+    pub fn end_surface(&mut self) {
+        self.surface = None;
+    }
+
+    /// The primary surface looks different there.
+    pub fn change(&mut self, region: &Region) {
+        let Some(surface) = &mut self.surface else { return };
+        surface.drawn.union(region);
+        for viewer in &mut self.viewers {
+            if viewer.told.surface == Some(surface.generation) {
+                viewer.changed.union(region);
+            }
+        }
+    }
+
+    /// These monitors show the surface, of at most `max`.
+    pub fn set_monitors(&mut self, heads: Vec<Head>, max: u16) {
+        self.monitors = Monitors { heads, max, version: self.monitors.version + 1 };
+    }
+
+    /// The client is ready. False if it was before: that breaks the protocol.
+    pub fn handle_init(&mut self, key: ViewerKey) -> bool {
+        self.viewer(key).is_some_and(|viewer| !std::mem::replace(&mut viewer.ready, true))
+    }
+
+    /// The client likes images compressed like this. False if there is no such way.
+    pub fn handle_preferred(&mut self, key: ViewerKey, wanted: u8) -> bool {
+        self.viewer(key).is_some_and(|viewer| viewer.taste.prefer(wanted))
+    }
+
+    /// The client follows this SET_ACK.
+    pub fn handle_sync(&mut self, key: ViewerKey, generation: u32) {
+        if let Some(viewer) = self.viewer(key) {
+            viewer.acks.handle_sync(generation);
+        }
+    }
+
+    /// The client has got a window's worth.
+    pub fn handle_ack(&mut self, key: ViewerKey) {
+        if let Some(viewer) = self.viewer(key) {
+            viewer.acks.handle_ack();
+        }
+    }
+
+    /// What a client towards which `queued` bytes are on their way is to be sent next. It
+    /// counts as sent.
+    pub fn poll(&mut self, key: ViewerKey, queued: usize) -> Option<Next> {
+        let viewer = self.viewers.iter_mut().find(|viewer| viewer.key == key)?;
+        if !viewer.ready || queued >= limits::PICTURES_QUEUED {
+            return None;
+        }
+        if !viewer.told.set_ack {
+            viewer.told.set_ack = true;
+            let body = viewer.acks.begin().to_vec();
+            return Some(Next::Message(Outgoing::small(SET_ACK, body)));
+        }
+        if !viewer.acks.may_send() {
+            return None;
+        }
+        let next = viewer.next(self.surface.as_ref(), &self.monitors, self.policy)?;
+        viewer.acks.handle_sent();
+        Some(next)
+    }
+
+    fn viewer(&mut self, key: ViewerKey) -> Option<&mut Viewer> {
+        self.viewers.iter_mut().find(|viewer| viewer.key == key)
+    }
+}
+
+impl Viewer {
+    fn next(
+        &mut self,
+        surface: Option<&Surface>,
+        monitors: &Monitors,
+        policy: Policy,
+    ) -> Option<Next> {
+        let say = |kind, body| Some(Next::Message(Outgoing::small(kind, body)));
+        let generation = surface.map(|surface| surface.generation);
+        if self.told.surface.is_some() && self.told.surface != generation {
+            self.told.surface = None;
+            (self.first, self.changed) = (Region::new(), Region::new());
+            return say(to_client::SURFACE_DESTROY, display::surface_destroy(PRIMARY));
+        }
+        let surface = surface.filter(|surface| surface.complete)?;
+        if self.told.surface.is_none() {
+            if !self.told.palettes {
+                self.told.palettes = true;
+                return say(to_client::INVAL_ALL_PALETTES, Vec::new());
+            }
+            self.first = if self.newcomer {
+                // Who comes late may not take for granted that the rest is black.
+                Region::from(Rect::of_size(surface.size.0, surface.size.1))
+            } else {
+                surface.drawn.clone()
+            };
+            self.newcomer = false;
+            let (mark, monitors) = (false, 0);
+            self.told = Told { surface: Some(surface.generation), mark, monitors, ..self.told };
+            let format = surface_format::XRGB_32;
+            let flags = surface_flag::PRIMARY;
+            let body = display::surface_create(PRIMARY, surface.size, format, flags);
+            return say(to_client::SURFACE_CREATE, body);
+        }
+        if !self.first.is_empty() {
+            return self.image(policy);
+        }
+        if self.told.monitors != monitors.version {
+            self.told.monitors = monitors.version;
+            if self.caps.has(capability::MONITORS_CONFIG) {
+                let body = display::monitors_config(&monitors.heads, monitors.max);
+                return say(to_client::MONITORS_CONFIG, body);
+            }
+        }
+        if !self.told.mark {
+            self.told.mark = true;
+            return say(to_client::MARK, Vec::new());
+        }
+        self.image(policy)
+    }
+
+    /// An image of something that the client has not seen.
+    fn image(&mut self, policy: Policy) -> Option<Next> {
+        let area = if self.first.is_empty() {
+            piece_of(&self.changed, limits::IMAGE_PIXELS)?
+        } else {
+            // Clients show what they have as soon as one image has come: spicy-screenshot
+            // takes its picture then.
+            piece_of(&self.first, limits::FIRST_IMAGE_PIXELS)?
+        };
+        let seen = Region::from(area);
+        self.first.subtract(&seen);
+        self.changed.subtract(&seen);
+        Some(Next::Image(area, self.taste.form(policy)))
+    }
+}
+
+/// What guests are told of their clients' capabilities.
+const GUEST_CAPABILITIES: [u32; 4] = [
+    capability::SIZED_STREAM,
+    capability::MONITORS_CONFIG,
+    capability::COMPOSITE,
+    capability::A8_SURFACE,
+];
+
+/// The first rectangles of a region, as long as one around them has little else in it, and
+/// no more of it than so many pixels.
+fn piece_of(region: &Region, most: u64) -> Option<Rect> {
+    let mut rects = region.iter();
+    let mut piece = rects.next()?;
+    let mut wanted = pixels(&piece);
+    for rect in rects {
+        let (hull, more) = (piece.hull(&rect), pixels(&rect));
+        if pixels(&hull) > most || pixels(&hull) > (wanted + more) * 5 / 4 + 256 {
+            break;
+        }
+        wanted += more;
+        piece = hull;
+    }
+    let lines = (most / u64::from(piece.width())).max(1);
+    if u64::from(piece.height()) > lines {
+        piece.bottom = piece.top + lines as i32;
+    }
+    Some(piece)
+}
+
+fn pixels(rect: &Rect) -> u64 {
+    u64::from(rect.width()) * u64::from(rect.height())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! A connection's outgoing queue for a thread that is not the main one.
+//!
+//! Where the I/O thread has the connection, messages go there directly. Where the host's
+//! main loop has it, they wait until that comes round. Either way one thread only may send
+//! by an outlet, and the connection sends nothing else meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::channel::pipe::Outgoing;
+use crate::net::crossing::Crossing;
+use crate::net::io_thread::{ConnectionId, Fetcher};
+
+/// The queue's end. Clones are the same queue.
+#[derive(Clone, Debug)]
+pub struct Outlet {
+    way: Way,
+    gathered: Arc<Gathered>,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Thread { id: ConnectionId, crossing: Arc<Crossing>, fetcher: Fetcher },
+    Main,
+}
+
+/// What waits for the main loop.
+pub(super) struct Gathered {
+    waiting: Mutex<Waiting>,
+    /// Bytes that wait here, and those that waited in the connection when it was last
+    /// looked at.
+    here: AtomicUsize,
+    beyond: AtomicUsize,
+    rouse: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: VecDeque<Outgoing>,
+    /// The connection is to be closed for this reason.
+    end: Option<String>,
+}
+
+impl Outlet {
+    /// Of a connection on the I/O thread; `rouse` makes the main loop come round.
+    pub(super) fn on_thread(
+        id: ConnectionId,
+        crossing: Arc<Crossing>,
+        fetcher: Fetcher,
+        rouse: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let way = Way::Thread { id, crossing, fetcher };
+        Self { way, gathered: Arc::new(Gathered::new(rouse)) }
+    }
+
+    /// Of a connection on the main loop, which `rouse` makes come round.
+    pub(super) fn on_main_loop(rouse: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self { way: Way::Main, gathered: Arc::new(Gathered::new(rouse)) }
+    }
+
+    /// The main thread's end.
+    pub(super) fn gathered(&self) -> Arc<Gathered> {
+        Arc::clone(&self.gathered)
+    }
+
+    /// Bytes that have not left yet.
+    pub fn queued(&self) -> usize {
+        match &self.way {
+            Way::Thread { crossing, .. } => crossing.unsent(),
+            Way::Main => {
+                let Gathered { here, beyond, .. } = &*self.gathered;
+                here.load(Ordering::Acquire) + beyond.load(Ordering::Acquire)
+            }
+        }
+    }
+
+    /// Queues a message.
+    pub fn send(&self, message: Outgoing) {
+        let Outgoing { kind, head, shared } = message;
+        match &self.way {
+            Way::Thread { id, crossing, fetcher } => {
+                let ((), ask) =
+                    crossing.with_outbox(|outbox| outbox.push_shared(kind, &head, shared));
+                if ask {
+                    fetcher.fetch(*id);
+                }
+            }
+            Way::Main => {
+                let bytes = head.len() + shared.len();
+                self.gathered.here.fetch_add(bytes, Ordering::AcqRel);
+                let message = Outgoing { kind, head, shared };
+                self.gathered.waiting.lock().messages.push_back(message);
+                (self.gathered.rouse)();
+            }
+        }
+    }
+
+    /// Asks the main thread to close the connection.
+    pub fn end(&self, reason: &str) {
+        self.gathered.waiting.lock().end = Some(reason.to_owned());
+        (self.gathered.rouse)();
+    }
+}
+
+impl Gathered {
+    fn new(rouse: Box<dyn Fn() + Send + Sync>) -> Self {
+        let (here, beyond) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { waiting: Mutex::default(), here, beyond, rouse }
+    }
+
+    /// Main thread: takes all that waits, and why the connection is to be closed.
+    pub(super) fn take(&self) -> (VecDeque<Outgoing>, Option<String>) {
+        let mut waiting = self.waiting.lock();
+        (std::mem::take(&mut waiting.messages), waiting.end.take())
+    }
+
+    /// Main thread: what was taken has been handed on, and so many bytes wait there.
+    pub(super) fn set_beyond(&self, taken: usize, beyond: usize) {
+        self.beyond.store(beyond, Ordering::Release);
+        self.here.fetch_sub(taken, Ordering::AcqRel);
+    }
+}
+
+impl std::fmt::Debug for Gathered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gathered").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}

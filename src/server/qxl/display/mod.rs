@@ -1,0 +1,301 @@
+//! From changed pixels to clients: what the worker shows, and the thread that makes
+//! images of it.
+//!
+//! Three kinds of threads meet here behind one lock, which is held for copies and never
+//! across a call: the worker puts in what the surface shows, the main thread brings clients
+//! and what they say, and `spice-display`, a thread of this device's own, compresses and
+//! hands over. So compression waits for nobody and nobody waits for it: not the host with
+//! its big lock, nor the worker that it waits for.
+
+#![forbid(unsafe_code)]
+
+mod picture;
+
+pub(super) use picture::{BAND, normalise};
+
+use crate::canvas::{Rect, Region};
+use crate::channel::pipe::Outgoing;
+use crate::channels::display::compression::Policy;
+use crate::channels::display::viewers::{Next, PRIMARY, ViewerKey, Viewers};
+use crate::config::limits::DISPLAY_INIT;
+use crate::guard::guard;
+use crate::host::abi::SPICE_CAPABILITIES_SIZE;
+use crate::net::sys::spawn;
+use crate::server::outlet::Outlet;
+use crate::wire::display::{Head, to_client};
+use crate::wire::image::{Encoder, Form, Pixels, Place, draw_copy};
+use crate::wire::link::CapSet;
+use parking_lot::{Condvar, Mutex};
+use picture::Picture;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// The name of the thread that makes images.
+const THREAD_NAME: &str = "spice-display";
+
+/// What a device's clients see. Any thread.
+#[derive(Debug)]
+pub struct Display {
+    state: Mutex<State>,
+    /// Something changed that may be sent, or the thread is to end.
+    news: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    viewers: Viewers,
+    /// While somebody watches.
+    picture: Option<Picture>,
+    outlets: Vec<Client>,
+    /// Whose turn it is.
+    turn: usize,
+    quit: bool,
+}
+
+/// A client as this thread knows it.
+#[derive(Debug)]
+struct Client {
+    key: ViewerKey,
+    outlet: Outlet,
+    /// It must have said INIT by then.
+    deadline: Option<Instant>,
+}
+
+/// What the thread does next.
+enum Work {
+    Send(Outlet, Outgoing),
+    /// The pixels are in the buffer.
+    Encode(Outlet, Rect, Form),
+    Wait(Option<Instant>),
+    Quit,
+}
+
+impl Display {
+    /// Nobody watches yet, so there is no thread either.
+    pub(super) fn new(policy: Policy) -> Arc<Self> {
+        let state = State {
+            viewers: Viewers::new(policy),
+            picture: None,
+            outlets: Vec::new(),
+            turn: 0,
+            quit: false,
+        };
+        let (news, thread) = (Condvar::new(), Mutex::new(None));
+        Arc::new(Self { state: Mutex::new(state), news, thread })
+    }
+
+    /// Images are compressed like this from now on.
+    pub fn set_policy(&self, policy: Policy) {
+        self.state.lock().viewers.set_policy(policy);
+    }
+
+    /// A client comes. The first one brings the thread; without it nobody is served.
+    pub fn join(self: &Arc<Self>, key: ViewerKey, caps: &CapSet, local: bool, outlet: Outlet) {
+        let mut thread = self.thread.lock();
+        if thread.is_none() {
+            let display = Arc::clone(self);
+            match spawn(THREAD_NAME, move || display.run()) {
+                Ok(started) => *thread = Some(started),
+                Err(error) => return outlet.end(&format!("no thread for pictures: {error}")),
+            }
+        }
+        let mut state = self.state.lock();
+        state.viewers.join(key, caps, local);
+        let deadline = Some(Instant::now() + DISPLAY_INIT);
+        state.outlets.push(Client { key, outlet, deadline });
+        self.news.notify_one();
+    }
+
+    /// A client has gone.
+    pub fn leave(&self, key: ViewerKey) {
+        let mut state = self.state.lock();
+        state.viewers.leave(key);
+        state.outlets.retain(|client| client.key != key);
+    }
+
+    /// The client is ready. False if it was before.
+    pub fn handle_init(&self, key: ViewerKey) -> bool {
+        let mut state = self.state.lock();
+        if let Some(client) = state.outlets.iter_mut().find(|client| client.key == key) {
+            client.deadline = None;
+        }
+        self.news.notify_one();
+        state.viewers.handle_init(key)
+    }
+
+    /// The client likes images compressed like this. False if there is no such way.
+    pub fn handle_preferred(&self, key: ViewerKey, wanted: u8) -> bool {
+        self.state.lock().viewers.handle_preferred(key, wanted)
+    }
+
+    /// The client follows this SET_ACK.
+    pub fn handle_sync(&self, key: ViewerKey, generation: u32) {
+        self.state.lock().viewers.handle_sync(key, generation);
+    }
+
+    /// The client has got a window's worth.
+    pub fn handle_ack(&self, key: ViewerKey) {
+        self.state.lock().viewers.handle_ack(key);
+        self.news.notify_one();
+    }
+
+    /// A client's queue has shrunk.
+    pub fn handle_drained(&self) {
+        // With the lock, lest the thread be between looking and waiting.
+        let _state = self.state.lock();
+        self.news.notify_one();
+    }
+
+    /// Whether somebody watches. Worker.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.state.lock().viewers.is_deserted()
+    }
+
+    /// What the guest is to be told of its clients: whether there are any, and what all of
+    /// them can.
+    pub(super) fn guest_capabilities(&self) -> (bool, [u8; SPICE_CAPABILITIES_SIZE]) {
+        let state = self.state.lock();
+        let mut bytes = [0; SPICE_CAPABILITIES_SIZE];
+        for cap in state.viewers.common_capabilities() {
+            bytes[cap as usize / 8] |= 1 << (cap % 8);
+        }
+        (!state.viewers.is_deserted(), bytes)
+    }
+
+    /// There is a new primary surface. Worker.
+    pub(super) fn begin_surface(&self, size: (u32, u32)) -> bool {
+        let picture = Picture::black(size);
+        let mut state = self.state.lock();
+        let shown = picture.is_some();
+        state.picture = picture;
+        if shown {
+            state.viewers.begin_surface(size);
+        } else {
+            state.viewers.end_surface();
+        }
+        self.news.notify_one();
+        shown
+    }
+
+    /// There is none any more, or nobody watches it. Worker.
+    pub(super) fn end_surface(&self) {
+        let mut state = self.state.lock();
+        state.picture = None;
+        state.viewers.end_surface();
+        self.news.notify_one();
+    }
+
+    /// The new surface has been looked through. Worker.
+    pub(super) fn complete(&self) {
+        self.state.lock().viewers.complete();
+        self.news.notify_one();
+    }
+
+    /// These are the pixels of an area now, of at most [`BAND`] lines. Worker.
+    pub(super) fn update(&self, area: Rect, pixels: &[u32]) {
+        let mut state = self.state.lock();
+        let Some(picture) = &mut state.picture else { return };
+        let mut changed = Region::new();
+        picture.update(area, pixels, &mut changed);
+        if !changed.is_empty() {
+            state.viewers.change(&changed);
+            self.news.notify_one();
+        }
+    }
+
+    /// These monitors show the primary surface. Worker.
+    pub(super) fn set_monitors(&self, heads: Vec<Head>, max: u16) {
+        self.state.lock().viewers.set_monitors(heads, max);
+        self.news.notify_one();
+    }
+
+    /// Ends the thread. Main.
+    pub(super) fn stop(&self) {
+        self.state.lock().quit = true;
+        self.news.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            // Its body is guarded.
+            let _ = thread.join();
+        }
+    }
+
+    /// The thread's body.
+    fn run(&self) {
+        let (mut encoder, mut pixels, mut id) = (Encoder::default(), Vec::new(), 0);
+        while guard(THREAD_NAME, true, || self.step(&mut encoder, &mut pixels, &mut id)) {}
+    }
+
+    /// Sends one message, or waits for one; false at the end.
+    fn step(&self, encoder: &mut Encoder, pixels: &mut Vec<u32>, id: &mut u64) -> bool {
+        let mut state = self.state.lock();
+        let work = state.next_work(pixels);
+        match work {
+            Work::Quit => return false,
+            Work::Wait(None) => self.news.wait(&mut state),
+            Work::Wait(Some(deadline)) => {
+                self.news.wait_until(&mut state, deadline);
+            }
+            Work::Send(outlet, message) => {
+                drop(state);
+                outlet.send(message);
+            }
+            Work::Encode(outlet, area, form) => {
+                drop(state);
+                *id += 1;
+                let image = Pixels { pixels, width: area.width() };
+                outlet.send(message(encoder, image, area, form, *id));
+            }
+        }
+        true
+    }
+}
+
+impl State {
+    /// What there is to do for the client whose turn it is, or for the next one that can
+    /// be sent something.
+    fn next_work(&mut self, pixels: &mut Vec<u32>) -> Work {
+        if self.quit {
+            return Work::Quit;
+        }
+        self.cut_silent(Instant::now());
+        for _ in 0..self.outlets.len() {
+            self.turn = (self.turn + 1) % self.outlets.len();
+            let Client { key, outlet, .. } = &self.outlets[self.turn];
+            match self.viewers.poll(*key, outlet.queued()) {
+                None => {}
+                Some(Next::Message(message)) => return Work::Send(outlet.clone(), message),
+                Some(Next::Image(area, form)) => {
+                    let Some(picture) = &self.picture else { continue };
+                    picture.copy(area, pixels);
+                    return Work::Encode(outlet.clone(), area, form);
+                }
+            }
+        }
+        Work::Wait(self.outlets.iter().filter_map(|client| client.deadline).min())
+    }
+
+    /// Cuts those who do not say that they are ready.
+    fn cut_silent(&mut self, now: Instant) {
+        for client in &mut self.outlets {
+            if client.deadline.is_some_and(|deadline| deadline <= now) {
+                client.deadline = None;
+                client.outlet.end("no DISPLAY_INIT came");
+            }
+        }
+    }
+}
+
+/// DRAW_COPY of an area.
+fn message(encoder: &mut Encoder, pixels: Pixels<'_>, area: Rect, form: Form, id: u64) -> Outgoing {
+    let place = Place {
+        left: area.left as u32,
+        top: area.top as u32,
+        width: area.width(),
+        height: area.height(),
+    };
+    let encoded = encoder.encode(pixels, form);
+    let head = draw_copy(PRIMARY, place, id, encoded.kind);
+    Outgoing { kind: to_client::DRAW_COPY, head, shared: encoded.data }
+}

@@ -1,0 +1,175 @@
+//! The display channel of a graphics device (docs/protocol/display.md).
+//!
+//! Runs under the host's serialisation. Clients and what they say are handed on to the
+//! device's [`Display`]; what they are sent comes from its thread, past this one where the
+//! I/O thread has the connection.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use super::Server;
+use super::connection::Connection;
+use super::outlet::{Gathered, Outlet};
+use super::qxl::{Display, QxlHandle};
+use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
+use crate::channel::ending::Ending;
+use crate::channel::framing::Message;
+use crate::channels::display::{self, Request};
+use crate::config::limits;
+use crate::wire::ChannelKey;
+use crate::wire::display::capability;
+use crate::wire::link::CapSet;
+
+/// The channel.
+pub(super) struct QxlDisplay {
+    channel: ChannelKey,
+    server: Weak<Server>,
+    device: Arc<QxlHandle>,
+    viewers: RefCell<Vec<Viewer>>,
+}
+
+/// A client's connection, and what comes for it by the main loop.
+#[derive(Clone)]
+struct Viewer {
+    connection: Rc<Connection>,
+    gathered: Arc<Gathered>,
+}
+
+impl QxlDisplay {
+    pub(super) fn new(id: u8, server: &Weak<Server>, device: &Arc<QxlHandle>) -> Self {
+        Self {
+            channel: ChannelKey { kind: ChannelKey::DISPLAY, id },
+            server: Weak::clone(server),
+            device: Arc::clone(device),
+            viewers: RefCell::default(),
+        }
+    }
+
+    /// Whether it is this device's.
+    pub(super) fn is_of(&self, device: &Arc<QxlHandle>) -> bool {
+        Arc::ptr_eq(&self.device, device)
+    }
+
+    fn display(&self) -> &Arc<Display> {
+        self.device.display()
+    }
+
+    /// Hands on what the display's thread has left for the main loop.
+    pub(super) fn pass_on(&self) {
+        for viewer in self.viewers.borrow().clone() {
+            viewer.pass_on(self);
+        }
+    }
+
+    fn doom(&self, connection: &Connection, ending: Ending) {
+        if let Some(server) = self.server.upgrade() {
+            server.doom(connection, ending);
+        }
+    }
+}
+
+impl Viewer {
+    fn pass_on(&self, channel: &QxlDisplay) {
+        let (messages, end) = self.gathered.take();
+        let taken = messages.iter().map(|message| message.head.len() + message.shared.len()).sum();
+        for message in messages {
+            let sent = self.connection.send_shared(message.kind, &message.head, message.shared);
+            if let Err(error) = sent {
+                return channel.doom(&self.connection, Ending::fault(error));
+            }
+        }
+        if let Some(reason) = end {
+            channel.doom(&self.connection, Ending::Fault(reason));
+        }
+        // Asks in any case, to be told when the queue has emptied.
+        let full = self.connection.is_full();
+        self.gathered.set_beyond(taken, self.connection.queued());
+        if taken > 0 && !full {
+            channel.display().handle_drained();
+        }
+    }
+}
+
+impl Served for QxlDisplay {
+    fn channel(&self) -> ChannelKey {
+        self.channel
+    }
+
+    fn label(&self) -> String {
+        format!("channel display:{}", self.channel.id)
+    }
+
+    fn capabilities(&self) -> CapSet {
+        CapSet::from_iter([
+            capability::MONITORS_CONFIG,
+            capability::PREF_COMPRESSION,
+            capability::STREAM_REPORT,
+            capability::PREF_VIDEO_CODEC_TYPE,
+        ])
+    }
+
+    fn terms(&self) -> Terms {
+        Terms { rules: display::rules, chunk: SMALL_CHUNK, data: None, busy: true }
+    }
+
+    fn full_at(&self) -> usize {
+        limits::PICTURES_QUEUED
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn attach(&self, connection: &Rc<Connection>) {
+        let Some(server) = self.server.upgrade() else { return };
+        let outlet: Outlet = connection.outlet(server.rouse_hook());
+        let gathered = outlet.gathered();
+        self.viewers.borrow_mut().push(Viewer { connection: Rc::clone(connection), gathered });
+        self.display().join(connection.id, &connection.caps, connection.local, outlet);
+        self.device.viewers_changed();
+    }
+
+    fn detach(&self, connection: &Rc<Connection>) {
+        self.viewers.borrow_mut().retain(|viewer| viewer.connection.id != connection.id);
+        self.display().leave(connection.id);
+        self.device.viewers_changed();
+    }
+
+    fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome {
+        let (display, key) = (self.display(), connection.id);
+        match display::handle(&message) {
+            Ok(Request::Sync(generation)) => display.handle_sync(key, generation),
+            Ok(Request::Ack) => display.handle_ack(key),
+            Ok(Request::Init) => {
+                if !display.handle_init(key) {
+                    return Outcome::Refused("a second DISPLAY_INIT".to_owned());
+                }
+            }
+            Ok(Request::Compression(wanted)) => {
+                if !display.handle_preferred(key, wanted) {
+                    crate::warning!("{connection}: there is no compression {wanted}");
+                }
+            }
+            Ok(Request::Nothing) => {}
+            Ok(Request::GlDrawDone) => {
+                return Outcome::Refused("nothing was drawn by a GL device".to_owned());
+            }
+            Err(malformed) => return Outcome::Refused(malformed.to_string()),
+        }
+        Outcome::Handled
+    }
+
+    fn handle_drained(&self, connection: &Rc<Connection>) {
+        let viewer = self
+            .viewers
+            .borrow()
+            .iter()
+            .find(|viewer| viewer.connection.id == connection.id)
+            .cloned();
+        if let Some(viewer) = viewer {
+            viewer.gathered.set_beyond(0, connection.queued());
+            self.display().handle_drained();
+        }
+    }
+}
