@@ -27,6 +27,8 @@ struct qxl {
     uint32_t n_surfaces;
     uint8_t *frame; /**< memory of the primary surface, 32-bit xRGB */
     uint32_t width, height;
+    uint8_t shade;  /**< of what qxl_draw() draws, in each byte of a pixel; 0 means 0x40 */
+    bool gradual;   /**< it draws what looks like a photograph instead */
 
     pthread_mutex_t lock;
     struct qxl_command *ring[QXL_RING];

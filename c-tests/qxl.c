@@ -342,7 +342,9 @@ bool qxl_draw(struct qxl *q, int left, int top, int right, int bottom)
     uint32_t w = (uint32_t)(right - left), h = (uint32_t)(bottom - top);
     static uint32_t unique;
     c->pixels = calloc((size_t)w * h, 4);
-    memset(c->pixels, 0x40, (size_t)w * h * 4);
+    memset(c->pixels, q->shade ? q->shade : 0x40, (size_t)w * h * 4);
+    for (size_t i = 0; q->gradual && i < (size_t)w * h * 4; i++)
+        c->pixels[i] = (uint8_t)(i / 4 % w + i / 4 / w % 32);
     QXLDrawable *d = &c->u.drawable;
     d->bbox = (QXLRect){ .left = left, .top = top, .right = right, .bottom = bottom };
     d->clip.type = SPICE_CLIP_TYPE_NONE;

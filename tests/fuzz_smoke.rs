@@ -38,6 +38,11 @@ fn framing() {
 }
 
 #[test]
+fn display_client() {
+    smoke("display_client");
+}
+
+#[test]
 fn graphics_messages() {
     smoke("graphics_messages");
 }

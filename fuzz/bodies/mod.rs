@@ -9,6 +9,7 @@ pub(crate) mod agent_from_guest;
 mod agent_lane;
 mod agent_seeds;
 pub(crate) mod common_messages;
+pub(crate) mod display_client;
 pub(crate) mod framing;
 pub(crate) mod graphics_messages;
 mod input;
@@ -41,6 +42,7 @@ pub(crate) const ALL: &[Body] = &[
     agent_from_client::BODY,
     agent_from_guest::BODY,
     common_messages::BODY,
+    display_client::BODY,
     framing::BODY,
     graphics_messages::BODY,
     inputs_messages::BODY,

@@ -171,6 +171,10 @@ pub const FIRST_IMAGE_PIXELS: u64 = 4096 * 4096;
 /// image is made.
 pub const PICTURES_QUEUED: usize = 512 * 1024;
 
+/// How often it is looked whether a client that has seen something with losses has got
+/// all that was sent to it: nobody notices so much later that a picture becomes good.
+pub const REFINE_PERIOD: Duration = Duration::from_millis(20);
+
 /// How long a client of a graphics device may take to say INIT: as long as upstream waits.
 pub const DISPLAY_INIT: Duration = Duration::from_secs(30);
 

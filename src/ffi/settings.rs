@@ -246,7 +246,7 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
 ///
 /// Compat: partial: QUIC, GLZ and the automatic choices are LZ here, which loses nothing
 /// either; LZ4 goes to clients that know it
-/// Shown by: c-tests/test-settings.c, tests/e2e/test_display.py
+/// Shown by: c-tests/test-settings.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -283,8 +283,9 @@ pub unsafe extern "C" fn spice_server_get_image_compression(server: *mut Server)
 /// Sets when JPEG is used: 1 automatic, 2 always, 3 never. Others are -1,
 /// where upstream ends the process.
 ///
-/// Compat: partial: checked; no image is sent yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: partial: automatic means never here, as the speed of a network is not measured;
+/// what a client got as JPEG it gets once more without loss when it has nothing else to get
+/// Shown by: c-tests/test-settings.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -294,8 +295,10 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
     compression: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_jpeg_compression";
-    with_server(NAME, server, FAILED, |_| {
+    with_server(NAME, server, FAILED, |server| {
         if (1..=3).contains(&compression) {
+            server.settings.borrow_mut().jpeg_compression = compression;
+            server.handle_picture_settings();
             return OK;
         }
         crate::warning!("{NAME}: there is no choice {compression}");

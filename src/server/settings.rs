@@ -13,6 +13,14 @@ pub mod image_compression {
     pub const AUTO_GLZ: i32 = 2;
 }
 
+/// When images are compressed as for a slow network, as the C API numbers it.
+pub mod wan_compression {
+    /// Where the network is slow.
+    pub const AUTO: i32 = 1;
+    /// Everywhere.
+    pub const ALWAYS: i32 = 2;
+}
+
 /// Everything the setters of the C API store.
 #[derive(Debug)]
 pub struct Settings {
@@ -42,6 +50,8 @@ pub struct Settings {
     pub image_compression: i32,
     /// Sound is compressed for clients that know how.
     pub playback_compression: bool,
+    /// As set, a number of [`wan_compression`].
+    pub jpeg_compression: i32,
     /// As set: 1 off, 2 all, 3 filter.
     pub streaming_video: i32,
     /// Accepted video codecs in the text form of the C API.
@@ -78,6 +88,7 @@ impl Settings {
             agent: AgentSettings { mouse: true, copy_paste: true, file_transfer: true },
             image_compression: image_compression::AUTO_GLZ,
             playback_compression: true,
+            jpeg_compression: wan_compression::AUTO,
             streaming_video: 3,
             video_codecs: b"spice:mjpeg".to_vec(),
             renderers: 0,
@@ -86,7 +97,10 @@ impl Settings {
 
     /// What clients of graphics devices are sent, as far as it is set.
     pub(super) fn picture_policy(&self) -> Policy {
-        Policy { compression: self.image_compression as u8 }
+        Policy {
+            compression: self.image_compression as u8,
+            lossy: self.jpeg_compression == wan_compression::ALWAYS,
+        }
     }
 
     /// Sets the address, cut to what upstream keeps.

@@ -1,4 +1,4 @@
-//! Messages of the display channel (docs/protocol/display.md), all but images.
+//! Messages of the display channel (docs/protocol/display.md, stream.md), all but images.
 
 use bytes::BufMut;
 
@@ -32,6 +32,8 @@ pub mod compression {
     pub const OFF: u8 = 1;
     /// By content, with GLZ.
     pub const AUTO_GLZ: u8 = 2;
+    /// QUIC.
+    pub const QUIC: u8 = 4;
     /// LZ4.
     pub const LZ4: u8 = 7;
 }

@@ -27,7 +27,7 @@ pub struct Viewers {
     generation: u64,
     monitors: Monitors,
     /// In the order in which they came.
-    viewers: Vec<Viewer>,
+    all: Vec<Viewer>,
 }
 
 /// The primary surface.
@@ -66,6 +66,8 @@ struct Viewer {
     first: Region,
     /// What has changed besides.
     changed: Region,
+    /// What it has seen with losses.
+    lossy: Region,
 }
 
 /// What a client has been told.
@@ -85,7 +87,18 @@ pub enum Next {
     /// This.
     Message(Outgoing),
     /// An image of an area of the primary surface, as it is now.
-    Image(Rect, Form),
+    Image(Rect, Detail),
+}
+
+/// How an area is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// The form of the image.
+    pub form: Form,
+    /// Something may be lost: then [`Viewers::handle_lossy`] is to be told.
+    pub lossy: bool,
+    /// The surface's, for that.
+    pub generation: u64,
 }
 
 /// The number of the primary surface.
@@ -99,7 +112,7 @@ impl Viewers {
             surface: None,
             generation: 0,
             monitors: Monitors::default(),
-            viewers: Vec::new(),
+            all: Vec::new(),
         }
     }
 
@@ -110,7 +123,7 @@ impl Viewers {
 
     /// A client comes, by a unix socket if `local`.
     pub fn join(&mut self, key: ViewerKey, caps: &CapSet, local: bool) {
-        self.viewers.push(Viewer {
+        self.all.push(Viewer {
             key,
             caps: caps.clone(),
             taste: Taste::new(caps, local),
@@ -120,28 +133,29 @@ impl Viewers {
             told: Told::default(),
             first: Region::new(),
             changed: Region::new(),
+            lossy: Region::new(),
         });
     }
 
     /// A client has gone.
     pub fn leave(&mut self, key: ViewerKey) {
-        self.viewers.retain(|viewer| viewer.key != key);
+        self.all.retain(|viewer| viewer.key != key);
     }
 
     /// Whether nobody watches.
     pub fn is_deserted(&self) -> bool {
-        self.viewers.is_empty()
+        self.all.is_empty()
     }
 
     /// Whether this client has not sent INIT yet.
     pub fn is_awaited(&self, key: ViewerKey) -> bool {
-        self.viewers.iter().any(|viewer| viewer.key == key && !viewer.ready)
+        self.all.iter().any(|viewer| viewer.key == key && !viewer.ready)
     }
 
     /// The capabilities, of those that guests are told of, that all clients have; none
     /// without clients.
     pub fn common_capabilities(&self) -> impl Iterator<Item = u32> + '_ {
-        let all = |cap: &u32| self.viewers.iter().all(|viewer| viewer.caps.has(*cap));
+        let all = |cap: &u32| self.all.iter().all(|viewer| viewer.caps.has(*cap));
         GUEST_CAPABILITIES.into_iter().filter(|_| !self.is_deserted()).filter(all)
     }
 
@@ -169,7 +183,7 @@ impl Viewers {
     pub fn change(&mut self, region: &Region) {
         let Some(surface) = &mut self.surface else { return };
         surface.drawn.union(region);
-        for viewer in &mut self.viewers {
+        for viewer in &mut self.all {
             if viewer.told.surface == Some(surface.generation) {
                 viewer.changed.union(region);
             }
@@ -205,10 +219,25 @@ impl Viewers {
         }
     }
 
+    /// A client was sent a picture with losses. It is sent once more as it is when nothing
+    /// else waits.
+    pub fn handle_lossy(&mut self, key: ViewerKey, generation: u64, area: Rect) {
+        if let Some(viewer) = self.viewer(key)
+            && viewer.told.surface == Some(generation)
+        {
+            viewer.lossy.add(area);
+        }
+    }
+
+    /// Whether a client has seen something with losses only.
+    pub fn is_anything_lossy(&self) -> bool {
+        self.all.iter().any(|viewer| !viewer.lossy.is_empty())
+    }
+
     /// What a client towards which `queued` bytes are on their way is to be sent next. It
     /// counts as sent.
     pub fn poll(&mut self, key: ViewerKey, queued: usize) -> Option<Next> {
-        let viewer = self.viewers.iter_mut().find(|viewer| viewer.key == key)?;
+        let viewer = self.all.iter_mut().find(|viewer| viewer.key == key)?;
         if !viewer.ready || queued >= limits::PICTURES_QUEUED {
             return None;
         }
@@ -220,13 +249,13 @@ impl Viewers {
         if !viewer.acks.may_send() {
             return None;
         }
-        let next = viewer.next(self.surface.as_ref(), &self.monitors, self.policy)?;
+        let next = viewer.next(self.surface.as_ref(), &self.monitors, self.policy, queued == 0)?;
         viewer.acks.handle_sent();
         Some(next)
     }
 
     fn viewer(&mut self, key: ViewerKey) -> Option<&mut Viewer> {
-        self.viewers.iter_mut().find(|viewer| viewer.key == key)
+        self.all.iter_mut().find(|viewer| viewer.key == key)
     }
 }
 
@@ -236,12 +265,15 @@ impl Viewer {
         surface: Option<&Surface>,
         monitors: &Monitors,
         policy: Policy,
+        idle: bool,
     ) -> Option<Next> {
         let say = |kind, body| Some(Next::Message(Outgoing::small(kind, body)));
         let generation = surface.map(|surface| surface.generation);
         if self.told.surface.is_some() && self.told.surface != generation {
             self.told.surface = None;
-            (self.first, self.changed) = (Region::new(), Region::new());
+            self.first = Region::new();
+            self.changed = Region::new();
+            self.lossy = Region::new();
             return say(to_client::SURFACE_DESTROY, display::surface_destroy(PRIMARY));
         }
         let surface = surface.filter(|surface| surface.complete)?;
@@ -265,7 +297,7 @@ impl Viewer {
             return say(to_client::SURFACE_CREATE, body);
         }
         if !self.first.is_empty() {
-            return self.image(policy);
+            return self.image(policy, surface.generation, idle);
         }
         if self.told.monitors != monitors.version {
             self.told.monitors = monitors.version;
@@ -278,22 +310,30 @@ impl Viewer {
             self.told.mark = true;
             return say(to_client::MARK, Vec::new());
         }
-        self.image(policy)
+        self.image(policy, surface.generation, idle)
     }
 
-    /// An image of something that the client has not seen.
-    fn image(&mut self, policy: Policy) -> Option<Next> {
-        let area = if self.first.is_empty() {
-            piece_of(&self.changed, limits::IMAGE_PIXELS)?
-        } else {
+    /// An image of something that the client has not seen; if there is nothing and its
+    /// queue is empty, of something that it has seen with losses.
+    fn image(&mut self, policy: Policy, generation: u64, idle: bool) -> Option<Next> {
+        let mut lossy = self.taste.allows_loss(policy);
+        let area = if !self.first.is_empty() {
             // Clients show what they have as soon as one image has come: spicy-screenshot
             // takes its picture then.
+            lossy = false;
             piece_of(&self.first, limits::FIRST_IMAGE_PIXELS)?
+        } else if !self.changed.is_empty() {
+            piece_of(&self.changed, limits::IMAGE_PIXELS)?
+        } else {
+            let again = Some(&self.lossy).filter(|_| idle)?;
+            lossy = false;
+            piece_of(again, limits::IMAGE_PIXELS)?
         };
         let seen = Region::from(area);
         self.first.subtract(&seen);
         self.changed.subtract(&seen);
-        Some(Next::Image(area, self.taste.form(policy)))
+        self.lossy.subtract(&seen);
+        Some(Next::Image(area, Detail { form: self.taste.form(policy), lossy, generation }))
     }
 }
 

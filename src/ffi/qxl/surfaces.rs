@@ -271,8 +271,8 @@ pub unsafe extern "C" fn spice_qxl_monitors_config_async(
     unsafe {
         with_device(NAME, instance, |qxl| {
             qxl.monitors_config(group_id.cast_unsigned(), monitors_config, cookie);
-        })
-    };
+        });
+    }
 }
 
 /// # Safety

@@ -65,7 +65,7 @@ impl QxlHandle {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
         let cursor = Arc::<News>::default();
-        let display = Display::new(Policy { compression: compression::AUTO_GLZ });
+        let display = Display::new(Policy { compression: compression::AUTO_GLZ, lossy: false });
         let ends = Ends {
             shared: Arc::clone(&shared),
             display: Arc::clone(&display),

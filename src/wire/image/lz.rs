@@ -8,7 +8,7 @@ use super::Pixels;
 pub struct LzEncoder {
     /// Where a pair of pixels with this hash was seen last: its number and
     /// [`LzEncoder::base`] added; less means never in this image.
-    seen: Box<[u32; TABLE]>,
+    seen: Box<[u32]>,
     base: u32,
 }
 
@@ -29,12 +29,12 @@ const TYPE_RGB32: u32 = 8;
 
 impl Default for LzEncoder {
     fn default() -> Self {
-        Self { seen: Box::new([0; TABLE]), base: 1 }
+        Self { seen: vec![0; TABLE].into_boxed_slice(), base: 1 }
     }
 }
 
 impl LzEncoder {
-    /// The payload of an LZ_RGB image. Its header has big-endian u32s: magic, version, type,
+    /// The payload of an LZ image. Its header has big-endian u32s: magic, version, type,
     /// width, height, stride, whether the top line comes first.
     pub fn encode(&mut self, pixels: Pixels<'_>) -> Vec<u8> {
         let (width, height) = (pixels.width, pixels.height());
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_repeats_gets_small() {
         let mut encoder = LzEncoder::default();
-        assert!(round_trip(&mut encoder, &[0x0012_3456; 100_000], 1000) < 500);
+        assert!(round_trip(&mut encoder, &vec![0x0012_3456; 100_000], 1000) < 500);
         let text: Vec<u32> = (0..100_000).map(|n| n % 97 * 0x0001_0305).collect();
         assert!(round_trip(&mut encoder, &text, 1000) < 2000);
     }

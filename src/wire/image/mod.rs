@@ -1,4 +1,4 @@
-//! Pictures as clients take them: DRAW_COPY and the forms of the image in it
+//! Pictures as clients take them: `DRAW_COPY` and the forms of its image
 //! (docs/protocol/display.md, "Images").
 //!
 //! Pure: pixels in, bytes out. All pictures have 32-bit pixels of which 24 are used.
@@ -34,7 +34,7 @@ pub enum Form {
     Jpeg(u8),
 }
 
-/// An image behind a DRAW_COPY's fields.
+/// An image behind a `DRAW_COPY`'s fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// The type that is announced.
@@ -72,6 +72,27 @@ impl Pixels<'_> {
         self.pixels.len() as u32 / self.width
     }
 
+    /// Whether this looks like a photograph, of which JPEG makes little without much harm:
+    /// large, and its colours change often and by little.
+    pub fn is_photo(&self) -> bool {
+        const LARGE: usize = 64 * 64;
+        /// Pairs of neighbours that are looked at.
+        const SAMPLES: usize = 2048;
+        if self.pixels.len() < LARGE {
+            return false;
+        }
+        let step = (self.pixels.len() / SAMPLES).max(1) | 1;
+        let (mut equal, mut near, mut far) = (0, 0, 0);
+        for at in (0..self.pixels.len() - 1).step_by(step) {
+            match distance(self.pixels[at], self.pixels[at + 1]) {
+                0 => equal += 1,
+                1..=24 => near += 1,
+                _ => far += 1,
+            }
+        }
+        near > 2 * far && near > equal / 2
+    }
+
     /// Bytes of a line when each pixel has four.
     fn stride(&self) -> u32 {
         self.width * 4
@@ -107,6 +128,12 @@ impl Encoder {
     }
 }
 
+/// How far the farthest of their three colours are apart.
+fn distance(a: u32, b: u32) -> u8 {
+    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
+    a.iter().zip(&b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+}
+
 /// BITMAP: u8 format, u8 flags, u32 width, u32 height, u32 stride, u32 palette (none), then
 /// the lines.
 fn raw(pixels: Pixels<'_>) -> Encoded {
@@ -133,7 +160,7 @@ pub struct Place {
     pub height: u32,
 }
 
-/// What stands in DRAW_COPY before the image's data, for a whole image that is drawn on a
+/// What stands in `DRAW_COPY` before the image's data, for a whole image that is drawn on a
 /// surface as it is: the surface, the area, no clipping, u32 offset of the image, the
 /// area of the image, u16 rop, u8 scale mode, a mask without a picture; then the image's
 /// u64 id, u8 type, u8 flags, u32 width, u32 height.
@@ -190,6 +217,19 @@ mod tests {
             let length = u32::from_le_bytes(encoded.data[..4].try_into().expect("four bytes"));
             assert_eq!(length as usize, encoded.data.len() - 4);
         }
+    }
+
+    #[test]
+    fn photographs_are_told_from_text() {
+        let is_photo = |pixels: &[u32]| Pixels { pixels, width: 128 }.is_photo();
+        let gradual: Vec<u32> =
+            (0..128 * 128).map(|n| 0x0001_0101 * ((n % 128) + n / 128 % 64)).collect();
+        assert!(is_photo(&gradual));
+        assert!(!is_photo(&gradual[..1024]), "too small");
+        let text: Vec<u32> =
+            (0..128 * 128).map(|n| if n * 7 % 11 < 4 { 0x00ff_ffff } else { 0 }).collect();
+        assert!(!is_photo(&text));
+        assert!(!is_photo(&vec![0x0012_3456; 128 * 128]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const OFF: Policy = Policy { compression: 1 };
+const OFF: Policy = Policy { compression: 1, lossy: false };
 
 fn screen(size: (u32, u32)) -> Viewers {
     let mut viewers = Viewers::new(OFF);
@@ -20,7 +20,7 @@ fn join(viewers: &mut Viewers, key: ViewerKey) {
     assert!(viewers.handle_init(key));
 }
 
-/// The types of what a client is sent; an image counts as DRAW_COPY.
+/// The types of what a client is sent; an image counts as what draws it.
 fn poll_all(viewers: &mut Viewers, key: ViewerKey) -> Vec<u16> {
     std::iter::from_fn(|| viewers.poll(key, 0))
         .map(|next| match next {
@@ -116,6 +116,36 @@ fn a_large_area_is_sent_in_pieces() {
     let pieces = images(&mut viewers, 1);
     assert!(pieces.iter().all(|piece| pixels(piece) <= limits::IMAGE_PIXELS));
     assert_eq!(pieces.len(), 35, "and six messages before them");
+}
+
+#[test]
+fn what_was_shown_with_losses_is_shown_again_when_nothing_else_waits() {
+    let mut viewers = screen((64, 64));
+    viewers.set_policy(Policy { compression: 2, lossy: true });
+    join(&mut viewers, 1);
+    let details = |viewers: &mut Viewers, queued| {
+        std::iter::from_fn(|| viewers.poll(1, queued))
+            .filter_map(|next| match next {
+                Next::Image(area, detail) => Some((area, detail.lossy, detail.generation)),
+                Next::Message(_) => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    let whole = Rect::of_size(64, 64);
+    assert_eq!(details(&mut viewers, 0), [(whole, false, 1)], "the first is good at once");
+    let area = Rect::new(0, 0, 64, 32);
+    viewers.change(&area.into());
+    assert_eq!(details(&mut viewers, 0), [(area, true, 1)]);
+    assert_eq!(details(&mut viewers, 0), [], "it was none with losses after all");
+    viewers.change(&area.into());
+    assert_eq!(details(&mut viewers, 0), [(area, true, 1)]);
+    viewers.handle_lossy(1, 1, area);
+    assert_eq!(details(&mut viewers, 1), [], "the client is still busy with it");
+    assert_eq!(details(&mut viewers, 0), [(area, false, 1)]);
+    show(&mut viewers, (8, 8));
+    details(&mut viewers, 0);
+    viewers.handle_lossy(1, 1, area);
+    assert_eq!(details(&mut viewers, 0), [], "the surface is another one");
 }
 
 #[test]

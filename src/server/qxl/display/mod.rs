@@ -16,8 +16,8 @@ pub(super) use picture::{BAND, normalise};
 use crate::canvas::{Rect, Region};
 use crate::channel::pipe::Outgoing;
 use crate::channels::display::compression::Policy;
-use crate::channels::display::viewers::{Next, PRIMARY, ViewerKey, Viewers};
-use crate::config::limits::DISPLAY_INIT;
+use crate::channels::display::viewers::{Detail, Next, PRIMARY, ViewerKey, Viewers};
+use crate::config::limits::{DISPLAY_INIT, REFINE_PERIOD};
 use crate::guard::guard;
 use crate::host::abi::SPICE_CAPABILITIES_SIZE;
 use crate::net::sys::spawn;
@@ -33,6 +33,9 @@ use std::time::Instant;
 
 /// The name of the thread that makes images.
 const THREAD_NAME: &str = "spice-display";
+
+/// Of images that are sent once more without loss. Upstream's number.
+const JPEG_QUALITY: u8 = 85;
 
 /// What a device's clients see. Any thread.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ struct Client {
 enum Work {
     Send(Outlet, Outgoing),
     /// The pixels are in the buffer.
-    Encode(Outlet, Rect, Form),
+    Encode(ViewerKey, Outlet, Rect, Detail),
     Wait(Option<Instant>),
     Quit,
 }
@@ -241,11 +244,17 @@ impl Display {
                 drop(state);
                 outlet.send(message);
             }
-            Work::Encode(outlet, area, form) => {
+            Work::Encode(key, outlet, area, detail) => {
                 drop(state);
                 *id += 1;
                 let image = Pixels { pixels, width: area.width() };
-                outlet.send(message(encoder, image, area, form, *id));
+                let lossy = detail.lossy && image.is_photo();
+                let form = if lossy { Form::Jpeg(JPEG_QUALITY) } else { detail.form };
+                let message = message(encoder, image, area, form, *id);
+                outlet.send(message);
+                if lossy {
+                    self.state.lock().viewers.handle_lossy(key, detail.generation, area);
+                }
             }
         }
         true
@@ -266,14 +275,16 @@ impl State {
             match self.viewers.poll(*key, outlet.queued()) {
                 None => {}
                 Some(Next::Message(message)) => return Work::Send(outlet.clone(), message),
-                Some(Next::Image(area, form)) => {
+                Some(Next::Image(area, detail)) => {
                     let Some(picture) = &self.picture else { continue };
                     picture.copy(area, pixels);
-                    return Work::Encode(outlet.clone(), area, form);
+                    return Work::Encode(*key, outlet.clone(), area, detail);
                 }
             }
         }
-        Work::Wait(self.outlets.iter().filter_map(|client| client.deadline).min())
+        // Nobody tells when a queue that was not full has become empty.
+        let again = self.viewers.is_anything_lossy().then(|| Instant::now() + REFINE_PERIOD);
+        Work::Wait(self.outlets.iter().filter_map(|client| client.deadline).chain(again).min())
     }
 
     /// Cuts those who do not say that they are ready.
@@ -287,7 +298,7 @@ impl State {
     }
 }
 
-/// DRAW_COPY of an area.
+/// The image of an area.
 fn message(encoder: &mut Encoder, pixels: Pixels<'_>, area: Rect, form: Form, id: u64) -> Outgoing {
     let place = Place {
         left: area.left as u32,

@@ -101,7 +101,9 @@ pub(in crate::server::qxl) fn normalise(format: Format, pixels: &mut [u32]) {
         Format::X565 => |p| spread(p, 11, 5) << 16 | spread(p, 5, 6) << 8 | spread(p, 0, 5),
         Format::A1 | Format::A8 => |_| 0,
     };
-    pixels.iter_mut().for_each(|pixel| *pixel = convert(*pixel));
+    for pixel in pixels {
+        *pixel = convert(*pixel);
+    }
 }
 
 #[cfg(test)]
