@@ -84,6 +84,20 @@ bool qxl_push_raw(struct qxl *q, uint32_t type, uint32_t group);
 /** Puts a cursor SET or MOVE on the cursor ring. */
 bool qxl_cursor(struct qxl *q, uint8_t type, int x, int y);
 
+/** A pointer's picture. */
+struct qxl_pointer {
+    uint64_t unique;
+    uint16_t type, width, height, hot_x, hot_y;
+    const void *data;
+    size_t size;
+    size_t pieces;              /**< how many chunks it is in; 0: one */
+    void (*spoil)(QXLCursor *); /**< changes the structure before it is given */
+};
+/** Puts a cursor SET with a picture on the cursor ring. */
+bool qxl_shape(struct qxl *q, const struct qxl_pointer *p, int x, int y, bool visible);
+/** Puts a cursor TRAIL on the cursor ring. */
+bool qxl_trail(struct qxl *q, uint16_t length, uint16_t frequency);
+
 /** Forgets the commands that were fetched and cannot come back. */
 void qxl_write_off(struct qxl *q);
 

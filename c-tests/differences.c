@@ -7,7 +7,6 @@
 static const char *const reasons[DIFF_COUNT] = {
     [DIFF_MAIN_CAPS] = "the migration bits are offered when migration exists; "
                        "0.15.1 offers all four",
-    [DIFF_SERVED_CHANNELS] = "a channel that is not served is not announced",
     [DIFF_REMOVE_INPUT] = "newer QEMU removes keyboard and mouse and frees them; "
                           "0.15.1 refuses and keeps the pointers",
     [DIFF_DESTROY_LEFTOVERS] = "0.15.1 forgets some objects in spice_server_destroy",
@@ -31,6 +30,8 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_UNKNOWN_STREAM] = "a client that comes in mid-stream can do nothing with its frames",
     [DIFF_POINTERS_REPLACED] = "0.15.1 queues each one for a client that does not read",
     [DIFF_STATES_REPLACED] = "0.15.1 queues each one for a guest that does not read",
+    [DIFF_MUTED_NEWCOMER] = "0.15.1 tells a newcomer neither as long as no volume was set",
+    [DIFF_CURSOR_CACHE] = "each picture is sent whole: it is small, and changes seldom",
     [DIFF_TLS_GOODBYE] = "0.15.1 closes the socket without a word",
     [DIFF_EVENTS_OF_A_FLOOD] = "a flood must not reach the host's main thread; 0.15.1 tells each",
     [DIFF_CLOSE_CODE] = "RFC 6455 wants the client's code back; 0.15.1 sends none",
@@ -93,6 +94,12 @@ static const struct {
     { "smartcard", "removal_ends_the_channel", "leaves its client with a device that is gone" },
     { "smartcard", "reader_comes_again", "the same, and ends the process at the next reader" },
     { "smartcard", "second_reader_is_refused", "ends the process" },
+    { "audio", "wrong_order_is_harmless", "ends the process" },
+    { "audio", "second_device_of_a_kind", "makes a second channel of the same type and id" },
+    { "audio", "the_ring_goes_round", "garbles a message that crosses the ring's end" },
+    { "audio", "flush_mark_ends_the_channel", "ends the process" },
+    { "audio", "longer_than_the_ring", "takes memory for whatever is announced" },
+    { "cursor", "wrong_pictures_are_dropped", "follows a null pointer" },
     { "agent", "empty_chunks", "reads nothing for ever" },
     { "agent", "read_fails", "counts a failed read backwards" },
     { "agent", "token_before_start", "ends the process" },

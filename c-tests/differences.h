@@ -15,8 +15,6 @@
 enum difference {
     /** Capability word of the main channel in the link reply. */
     DIFF_MAIN_CAPS,
-    /** Channels other than char devices in CHANNELS_LIST. */
-    DIFF_SERVED_CHANNELS,
     /** remove_interface of a keyboard or mouse. */
     DIFF_REMOVE_INPUT,
     /** Watches and timers that spice_server_destroy leaves behind. */
@@ -61,6 +59,10 @@ enum difference {
     DIFF_CLOSE_CODE,
     /** Events of links that come to nothing, when there are very many. */
     DIFF_EVENTS_OF_A_FLOOD,
+    /** Who comes while it is silent, and no volume was set, is told of the silence. */
+    DIFF_MUTED_NEWCOMER,
+    /** Pointers with a name are remembered by clients. */
+    DIFF_CURSOR_CACHE,
     DIFF_COUNT
 };
 

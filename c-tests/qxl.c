@@ -292,6 +292,7 @@ static void drop_unfetched(struct qxl *q)
         q->live--;
     }
     for (; q->cursor_head != q->cursor_tail; q->cursor_head++) {
+        free(q->cursor_ring[q->cursor_head % QXL_RING]->pixels);
         free(q->cursor_ring[q->cursor_head % QXL_RING]);
         q->live--;
     }
@@ -407,6 +408,47 @@ bool qxl_cursor(struct qxl *q, uint8_t type, int x, int y)
     c->u.cursor.type = type;
     c->u.cursor.u.position.x = (int16_t)x;
     c->u.cursor.u.position.y = (int16_t)y;
+    return push(q, c, QXL_CMD_CURSOR, true);
+}
+
+bool qxl_shape(struct qxl *q, const struct qxl_pointer *p, int x, int y, bool visible)
+{
+    struct qxl_command *c = calloc(1, sizeof *c);
+    size_t pieces = p->pieces ? p->pieces : 1, each = (p->size + pieces - 1) / pieces, at = 0;
+    /* the header and the pieces one behind the other, each with its own address */
+    c->pixels = calloc(1, sizeof(QXLCursor) + pieces * (sizeof(QXLDataChunk) + each));
+    QXLCursor *cursor = (QXLCursor *)c->pixels;
+    cursor->header.unique = p->unique;
+    cursor->header.type = p->type;
+    cursor->header.width = p->width;
+    cursor->header.height = p->height;
+    cursor->header.hot_spot_x = p->hot_x;
+    cursor->header.hot_spot_y = p->hot_y;
+    cursor->data_size = (uint32_t)p->size;
+    QXLDataChunk *chunk = &cursor->chunk;
+    for (size_t i = 0; i < pieces; i++, at += each) {
+        chunk->data_size = (uint32_t)(p->size - at < each ? p->size - at : each);
+        memcpy(chunk->data, (const uint8_t *)p->data + at, chunk->data_size);
+        QXLDataChunk *next = (QXLDataChunk *)(chunk->data + chunk->data_size);
+        chunk->next_chunk = i + 1 < pieces ? (uintptr_t)next : 0;
+        chunk = next;
+    }
+    if (p->spoil)
+        p->spoil(cursor);
+    c->u.cursor.type = QXL_CURSOR_SET;
+    c->u.cursor.u.set.position.x = (int16_t)x;
+    c->u.cursor.u.set.position.y = (int16_t)y;
+    c->u.cursor.u.set.visible = visible;
+    c->u.cursor.u.set.shape = (uintptr_t)c->pixels;
+    return push(q, c, QXL_CMD_CURSOR, true);
+}
+
+bool qxl_trail(struct qxl *q, uint16_t length, uint16_t frequency)
+{
+    struct qxl_command *c = calloc(1, sizeof *c);
+    c->u.cursor.type = QXL_CURSOR_TRAIL;
+    c->u.cursor.u.trail.length = length;
+    c->u.cursor.u.trail.frequency = frequency;
     return push(q, c, QXL_CMD_CURSOR, true);
 }
 

@@ -37,12 +37,10 @@ static void add_display(struct agent_bench *b, struct qxl *q, int id, const char
                         uint32_t first, uint32_t count)
 {
     prepare_display(b, q, id, address, first, count);
-    if (differs(DIFF_SERVED_CHANNELS, 0, 1)) {
-        struct message m;
-        for (int i = 0; i < 2; i++) { /* display and cursor */
-            agent_expect(&b->c, S_MAIN_CHANNELS_LIST, &m);
-            message_free(&m);
-        }
+    struct message m;
+    for (int i = 0; i < 2; i++) { /* display and cursor */
+        agent_expect(&b->c, S_MAIN_CHANNELS_LIST, &m);
+        message_free(&m);
     }
 }
 

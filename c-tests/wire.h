@@ -97,6 +97,7 @@ enum {
     S_MAIN_INIT = 103,
     S_MAIN_CHANNELS_LIST = 104,
     S_MAIN_MOUSE_MODE = 105,
+    S_MAIN_MULTIMEDIA_TIME = 106,
     S_MAIN_AGENT_CONNECTED = 107,
     S_MAIN_AGENT_DISCONNECTED = 108,
     S_MAIN_AGENT_DATA = 109,
@@ -133,6 +134,45 @@ enum {
     LOCK_SCROLL = 1,
     LOCK_NUM = 2,
     LOCK_CAPS = 4,
+};
+
+/* Cursor. */
+enum {
+    S_CURSOR_INIT = 101,
+    S_CURSOR_RESET = 102,
+    S_CURSOR_SET = 103,
+    S_CURSOR_MOVE = 104,
+    S_CURSOR_HIDE = 105,
+    S_CURSOR_TRAIL = 106,
+    S_CURSOR_INVAL_ONE = 107,
+    S_CURSOR_INVAL_ALL = 108,
+};
+
+/* Playback and record. */
+enum {
+    S_PLAYBACK_DATA = 101,
+    S_PLAYBACK_MODE = 102,
+    S_PLAYBACK_START = 103,
+    S_PLAYBACK_STOP = 104,
+    S_PLAYBACK_VOLUME = 105,
+    S_PLAYBACK_MUTE = 106,
+    S_RECORD_START = 101,
+    S_RECORD_STOP = 102,
+    S_RECORD_VOLUME = 103,
+    S_RECORD_MUTE = 104,
+    C_RECORD_DATA = 101,
+    C_RECORD_MODE = 102,
+    C_RECORD_START_MARK = 103,
+};
+
+/* Their capabilities, as bits, and modes. */
+enum {
+    PLAYBACK_CAP_VOLUME = 2,
+    PLAYBACK_CAP_OPUS = 8,
+    RECORD_CAP_VOLUME = 2,
+    RECORD_CAP_OPUS = 4,
+    MODE_RAW = 1,
+    MODE_OPUS = 3,
 };
 
 /* Port, usbredir, webdav. */

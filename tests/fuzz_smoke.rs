@@ -83,6 +83,11 @@ fn smartcard() {
 }
 
 #[test]
+fn sound_messages() {
+    smoke("sound_messages");
+}
+
+#[test]
 fn spicevmc_messages() {
     smoke("spicevmc_messages");
 }

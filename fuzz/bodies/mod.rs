@@ -20,6 +20,7 @@ pub(crate) mod main_messages;
 pub(crate) mod migration_block;
 pub(crate) mod outbox;
 pub(crate) mod smartcard;
+pub(crate) mod sound_messages;
 pub(crate) mod spicevmc_messages;
 pub(crate) mod stream_device;
 pub(crate) mod websocket;
@@ -51,6 +52,7 @@ pub(crate) const ALL: &[Body] = &[
     migration_block::BODY,
     outbox::BODY,
     smartcard::BODY,
+    sound_messages::BODY,
     spicevmc_messages::BODY,
     stream_device::BODY,
     websocket::BODY,

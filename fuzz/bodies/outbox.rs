@@ -101,7 +101,7 @@ fn message(input: &mut Input<'_>) -> (u16, Vec<u8>) {
 
 /// The I/O thread takes all that waits.
 fn fetch(socket: &mut Outbox, crossing: &mut Outbox) {
-    if !socket.compresses() {
+    if !socket.packs() {
         return crossing.drain_into(socket);
     }
     while !crossing.is_empty() {

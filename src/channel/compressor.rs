@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
+use super::packer::Packer;
 use crate::config::limits;
 use crate::stats::ChannelCounters;
-use crate::wire::spicevmc::{COMPRESSED_HEADER, compressed_header};
+use crate::wire::spicevmc::{COMPRESSED_DATA, COMPRESSED_HEADER, DATA, compressed_header};
 
 /// One channel's compression.
 pub struct Compressor {
@@ -86,6 +87,25 @@ impl Compressor {
         if self.futile >= limits::COMPRESSION_ATTEMPTS {
             self.pause_left = self.next_pause;
             self.next_pause = (self.next_pause * 2).min(limits::COMPRESSION_LONGEST_PAUSE);
+        }
+    }
+}
+
+impl Packer for Compressor {
+    fn would_try(&self, kind: u16, length: usize) -> bool {
+        kind == DATA && Self::would_try(self, length)
+    }
+
+    fn pack(&mut self, kind: u16, body: &[u8]) -> Option<(u16, &[u8])> {
+        if kind != DATA {
+            return None;
+        }
+        self.squeeze(body).map(|packed| (COMPRESSED_DATA, packed))
+    }
+
+    fn pass(&mut self, kind: u16, length: usize) {
+        if kind == DATA {
+            Self::pass(self, length);
         }
     }
 }

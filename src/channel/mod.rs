@@ -1,6 +1,6 @@
 //! What all channels share, without I/O: cutting a byte stream into messages,
-//! gathering outgoing messages, counting acknowledgements, compressing and
-//! decompressing data, and finding out whether a client still lives.
+//! gathering outgoing messages, counting acknowledgements, rewriting and
+//! compressing data, and finding out whether a client still lives.
 //!
 //! No socket, no thread, no clock: time is a parameter.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ pub mod framing;
 pub mod liveness;
 mod lz4_stream;
 pub mod outbox;
+pub mod packer;
 pub mod pipe;
 pub mod read_buffers;
 pub mod run;

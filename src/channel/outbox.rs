@@ -17,8 +17,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compressor::Compressor;
+use super::packer::Packer;
 use crate::wire::header::{self, Header, HeaderForm};
-use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
 pub use chunk::{Chunk, Chunks};
 
@@ -54,8 +54,8 @@ pub struct Outbox {
     pool: Arc<Chunks>,
     chunk_size: usize,
     len: usize,
-    /// Where the client takes compressed data.
-    compressor: Option<Compressor>,
+    /// Rewrites what leaves: compresses data, encodes sound.
+    packer: Option<Box<dyn Packer>>,
 }
 
 impl Loan {
@@ -80,7 +80,7 @@ impl Outbox {
             pool: Arc::default(),
             chunk_size,
             len: 0,
-            compressor: None,
+            packer: None,
         }
     }
 
@@ -93,15 +93,21 @@ impl Outbox {
     /// The same, for a client that takes compressed data.
     #[must_use]
     pub fn with_compressor(self, compressor: Compressor) -> Self {
-        Self { compressor: Some(compressor), ..self }
+        self.with_packer(Box::new(compressor))
     }
 
-    /// Whether data that pass through here are compressed.
-    pub fn compresses(&self) -> bool {
-        self.compressor.is_some()
+    /// The same, with what passes through here rewritten.
+    #[must_use]
+    pub fn with_packer(self, packer: Box<dyn Packer>) -> Self {
+        Self { packer: Some(packer), ..self }
     }
 
-    /// An empty queue that goes on with this one's serials and compresses nothing.
+    /// Whether what passes through here is rewritten.
+    pub fn packs(&self) -> bool {
+        self.packer.is_some()
+    }
+
+    /// An empty queue that goes on with this one's serials and rewrites nothing.
     #[must_use]
     pub fn like(&self) -> Self {
         let pool = Arc::clone(&self.pool);
@@ -120,6 +126,15 @@ impl Outbox {
 
     /// Queues a message.
     pub fn push(&mut self, kind: u16, body: &[u8]) {
+        // Taken out meanwhile: what it gives back is its own buffer.
+        let mut packer = self.packer.take();
+        let packed = packer.as_mut().and_then(|packer| packer.pack(kind, body));
+        let (kind, body) = packed.unwrap_or((kind, body));
+        self.push_as_it_is(kind, body);
+        self.packer = packer;
+    }
+
+    fn push_as_it_is(&mut self, kind: u16, body: &[u8]) {
         self.serial += 1;
         let mut bytes = [0; header::LONGEST];
         self.form.write(&mut bytes, Header { kind, size: body.len() as u32 }, self.serial);
@@ -181,11 +196,11 @@ impl Outbox {
     pub fn settle(&mut self, mut loan: Loan, mut kind: u16, length: usize) {
         self.lent = false;
         let mut length = length.min(loan.body_max);
-        if kind == DATA
-            && let Some(compressor) = &mut self.compressor
-            && let Some(body) = compressor.squeeze(&loan.body()[..length])
+        if let Some(packer) = &mut self.packer
+            && let Some((packed, body)) = packer.pack(kind, &loan.body()[..length])
+            && body.len() <= loan.body_max
         {
-            kind = COMPRESSED_DATA;
+            kind = packed;
             length = body.len();
             loan.body()[..length].copy_from_slice(body);
         }
@@ -271,9 +286,9 @@ impl Outbox {
         other.chunks.append(&mut self.chunks);
     }
 
-    /// Moves the next chunk of `raw` to the end of this queue, with its data
-    /// compressed. The serials of the messages in `raw` are this queue's. Returns how
-    /// many bytes that has saved.
+    /// Moves the next chunk of `raw` to the end of this queue, with its messages
+    /// rewritten. Their serials in `raw` are this queue's. Returns how many bytes that
+    /// has saved.
     pub fn press(&mut self, raw: &mut Self) -> usize {
         let Some(chunk) = raw.chunks.pop_front() else {
             return 0;
@@ -281,39 +296,34 @@ impl Outbox {
         let before = chunk.pending().len();
         raw.len -= before;
         let whole = chunk.holds_whole_messages(raw.form);
-        let Some(compressor) = self.compressor.as_mut().filter(|_| whole) else {
+        let Some(packer) = self.packer.as_mut().filter(|_| whole) else {
             self.push_chunk(chunk);
             return 0;
         };
-        let data = |head: &[u8], body: &[u8]| {
-            raw.form.parse(head).is_some_and(|header| header.kind == DATA).then_some(body.len())
-        };
-        let lengths = || messages(raw.form, chunk.pending()).filter_map(|(h, b)| data(h, b));
-        if !lengths().any(|length| compressor.would_try(length)) {
-            lengths().for_each(|length| compressor.pass(length));
+        let kind_of = |head: &[u8]| raw.form.parse(head).map_or(0, |header| header.kind);
+        let sizes =
+            || messages(raw.form, chunk.pending()).map(|(head, body)| (kind_of(head), body.len()));
+        if !sizes().any(|(kind, length)| packer.would_try(kind, length)) {
+            sizes().for_each(|(kind, length)| packer.pass(kind, length));
             self.push_chunk(chunk);
             return 0;
         }
         let len_before = self.len;
         // Taken out meanwhile: what it gives back is its own buffer.
-        let mut compressor = self.compressor.take();
+        let mut packer = self.packer.take();
         for (head, body) in messages(raw.form, chunk.pending()) {
-            let packed = data(head, body)
-                .and(compressor.as_mut())
-                .and_then(|compressor| compressor.squeeze(body));
-            match packed {
+            match packer.as_mut().and_then(|packer| packer.pack(kind_of(head), body)) {
                 None => self.append(head, body),
-                Some(packed) => {
+                Some((kind, packed)) => {
                     let mut bytes = [0; header::LONGEST];
                     let head_bytes = &mut bytes[..head.len()];
                     head_bytes.copy_from_slice(head);
-                    let fields = Header { kind: COMPRESSED_DATA, size: packed.len() as u32 };
-                    raw.form.rewrite(head_bytes, fields);
+                    raw.form.rewrite(head_bytes, Header { kind, size: packed.len() as u32 });
                     self.append(head_bytes, packed);
                 }
             }
         }
-        self.compressor = compressor;
+        self.packer = packer;
         raw.keep(chunk);
         before - (self.len - len_before)
     }

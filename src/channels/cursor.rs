@@ -1,5 +1,5 @@
 //! Cursor channels: what their clients may send, and what each has to be told of the
-//! pointer (docs/protocol/stream.md).
+//! pointer (docs/protocol/cursor.md, stream.md).
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use crate::channel::framing::{BodyRule, Message};
 use crate::channel::pipe::{Outgoing, Pipe};
 use crate::config::limits;
 use crate::wire::common::{self, Common, Malformed};
-use crate::wire::cursor::{self, Point, Shape, to_client};
+use crate::wire::cursor::{self, Point, Shape, Trail, to_client};
 
 /// How large a client's messages may be.
 pub fn rules(_kind: u16) -> BodyRule {
@@ -36,27 +36,33 @@ pub fn handle(message: &Message) -> Result<Request, Malformed> {
 }
 
 /// The pointer, and the clients that are told of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pointer {
     place: Point,
+    trail: Trail,
+    visible: bool,
     picture: Option<(Shape, Bytes)>,
     /// Each with its name, in the order in which they came.
     clients: Vec<(u64, Pipe)>,
 }
 
-/// Nothing hides a stream device's pointer.
-const VISIBLE: bool = true;
+impl Default for Pointer {
+    fn default() -> Self {
+        Self {
+            place: Point::default(),
+            trail: Trail::default(),
+            visible: true,
+            picture: None,
+            clients: Vec::new(),
+        }
+    }
+}
 
 impl Pointer {
     /// A client comes, and is told what there is.
     pub fn join(&mut self, key: u64) {
         let mut pipe = Pipe::new(limits::ACK_WINDOW);
-        let (shape, shared) = self.picture.clone().unzip();
-        pipe.push(Outgoing {
-            kind: to_client::INIT,
-            head: cursor::init(self.place, VISIBLE, shape),
-            shared: shared.unwrap_or_default(),
-        });
+        pipe.push(self.init());
         self.clients.push((key, pipe));
     }
 
@@ -65,15 +71,71 @@ impl Pointer {
         self.clients.retain(|(other, _)| *other != key);
     }
 
-    /// The pointer looks like this from now on.
+    /// The pointer looks like this from now on. Nothing hides a stream device's, and its
+    /// place is told by MOVE; here upstream has zeros.
     pub fn set(&mut self, shape: Shape, picture: &Bytes) {
+        self.show(Point::default(), true, shape, picture);
+    }
+
+    /// The pointer of a graphics device looks like this from now on. That it is at `place`
+    /// is told, but not kept for who comes later: upstream does the same.
+    pub fn show(&mut self, place: Point, visible: bool, shape: Shape, picture: &Bytes) {
         self.picture = Some((shape, picture.clone()));
+        self.visible = visible;
         self.tell(&Outgoing {
             kind: to_client::SET,
-            // The place is told by MOVE; here upstream has zeros.
-            head: cursor::set(Point::default(), VISIBLE, shape),
+            head: cursor::set(place, visible, shape),
             shared: picture.clone(),
         });
+    }
+
+    /// The guest moves its pointer, which so is to be seen. Unless clients follow the
+    /// guest they are told only if they did not see it before.
+    pub fn guest_moves(&mut self, place: Point, follow: bool) {
+        let appears = !std::mem::replace(&mut self.visible, true);
+        if follow || appears {
+            self.move_to(place);
+        } else {
+            self.place = place;
+        }
+    }
+
+    /// The pointer is not to be seen.
+    pub fn hide(&mut self) {
+        self.visible = false;
+        self.tell(&Outgoing::small(to_client::HIDE, Vec::new()));
+    }
+
+    /// What the pointer leaves behind it.
+    pub fn set_trail(&mut self, trail: Trail) {
+        self.trail = trail;
+        self.tell(&Outgoing::small(to_client::TRAIL, cursor::trail(trail)));
+    }
+
+    /// Forgets the pointer, but not what it leaves behind it.
+    pub fn reset(&mut self) {
+        self.place = Point::default();
+        self.visible = true;
+        self.picture = None;
+        for (_, pipe) in &mut self.clients {
+            pipe.drop_waiting(&[to_client::SET, to_client::MOVE, to_client::HIDE]);
+        }
+        self.tell(&Outgoing::small(to_client::INVAL_ALL, Vec::new()));
+        self.tell(&Outgoing::small(to_client::RESET, Vec::new()));
+    }
+
+    /// Tells all clients of the pointer as if they had just come.
+    pub fn begin_again(&mut self) {
+        self.tell(&self.init());
+    }
+
+    fn init(&self) -> Outgoing {
+        let (shape, shared) = self.picture.clone().unzip();
+        Outgoing {
+            kind: to_client::INIT,
+            head: cursor::init(self.place, self.trail, self.visible, shape),
+            shared: shared.unwrap_or_default(),
+        }
     }
 
     /// The pointer is there from now on.
@@ -181,6 +243,38 @@ mod tests {
         }
         assert_eq!(first, 41);
         assert_eq!(second, 1002);
+    }
+
+    #[test]
+    fn a_client_that_has_the_pointer_is_told_when_it_appears() {
+        let mut pointer = Pointer::default();
+        pointer.join(1);
+        poll_all(&mut pointer, 1);
+        let there = Point { x: 1, y: 2 };
+        pointer.guest_moves(there, false);
+        assert_eq!(kinds(&poll_all(&mut pointer, 1)), []);
+        pointer.guest_moves(there, true);
+        pointer.hide();
+        pointer.set_trail(Trail { length: 5, frequency: 6 });
+        pointer.guest_moves(there, false);
+        assert_eq!(kinds(&poll_all(&mut pointer, 1)), [105, 106, 104], "the newest place");
+        pointer.show(there, false, SHAPE, &Bytes::from_static(b"12345678"));
+        pointer.join(2);
+        let first = poll_all(&mut pointer, 2);
+        assert_eq!(first[1].head[..9], [1, 0, 2, 0, 5, 0, 6, 0, 0]);
+    }
+
+    #[test]
+    fn a_reset_takes_what_waits_with_it() {
+        let mut pointer = Pointer::default();
+        pointer.join(1);
+        pointer.show(Point::default(), true, SHAPE, &Bytes::from_static(b"12345678"));
+        pointer.guest_moves(Point { x: 1, y: 2 }, true);
+        pointer.reset();
+        pointer.begin_again();
+        let told = poll_all(&mut pointer, 1);
+        assert_eq!(kinds(&told), [SET_ACK, 108, 102, 101]);
+        assert_eq!(told[3].head, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]);
     }
 
     #[test]

@@ -298,6 +298,37 @@ pub const STREAM_HELD_UP: Duration = Duration::from_secs(30);
 /// than this and three pictures.
 pub const POINTERS_QUEUED: usize = 64 * 1024;
 
+/// Bytes towards the client of a sound channel above which newer frames and states replace
+/// those that wait: eight frames as they are, 80 ms at 48,000 samples a second. A burst of
+/// the host's passes, and a client that does not keep up hears no older sound than this and
+/// what its socket holds.
+pub const SOUND_QUEUED: usize = 8 * 2048;
+
+/// Frames of one client's: upstream's number. One may be waiting, and QEMU fills one.
+pub const FRAMES: usize = 3;
+
+/// Frames that one sound device may have in the host's hands for clients of all times,
+/// about 2 KiB each. QEMU has one.
+pub const FRAMES_LENT: usize = 32;
+
+/// Largest message of a client on the playback channel: it has only those of all channels.
+pub const PLAYBACK_MESSAGE: u32 = 1024;
+
+/// Largest message of a client on the record channel: eight times what the ring holds.
+/// Upstream takes any.
+pub const RECORD_MESSAGE: u32 = 256 * 1024;
+
+/// Samples of both ears that wait for the host to fetch them: upstream's number, 171 ms at
+/// 48,000 a second.
+pub const RECORD_SAMPLES: usize = 8192;
+
+/// Samples that must have come since the start before any is given to the host: upstream's
+/// number.
+pub const RECORD_AHEAD: u64 = RECORD_SAMPLES as u64 / 2;
+
+/// Samples for each ear in one Opus packet: 120 ms at 48,000 a second, more than any has.
+pub const OPUS_SAMPLES: usize = 5760;
+
 /// A fresh block up to this size is sent at once instead of being gathered.
 pub const FRESH_BLOCK: usize = 16 * 1024;
 

@@ -10,12 +10,14 @@ use crate::host::abi::{
     self, InterfaceKind, SpiceBaseInstance, SpiceBaseInterface, SpiceCharDeviceInstance,
     SpiceKbdInstance,
 };
-use crate::host::attached::{self, AttachedDevice, AttachedKind};
+use crate::host::attached;
 use crate::host::char_device::CharDevice;
 use crate::host::input::{InputDevice, Keyboard, Mouse, Tablet};
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
+use crate::host::sound::SoundDevice;
 use crate::host::{is_kind, version_fits};
+use crate::server::audio::SoundKind;
 use crate::server::char_device::InService;
 use crate::server::{AddError, Server, qxl};
 
@@ -27,7 +29,7 @@ const FAILED: c_int = -1;
 enum Kind {
     CharDevice,
     Input(InputKind),
-    Attached(AttachedKind),
+    Sound(SoundKind),
     Qxl,
     Migration,
 }
@@ -46,8 +48,8 @@ const KINDS: [(Kind, InterfaceKind); 8] = [
     (Kind::Input(InputKind::Mouse), abi::SPICE_INTERFACE_MOUSE),
     (Kind::Input(InputKind::Tablet), abi::SPICE_INTERFACE_TABLET),
     (Kind::Qxl, abi::SPICE_INTERFACE_QXL),
-    (Kind::Attached(AttachedKind::Playback), abi::SPICE_INTERFACE_PLAYBACK),
-    (Kind::Attached(AttachedKind::Record), abi::SPICE_INTERFACE_RECORD),
+    (Kind::Sound(SoundKind::Playback), abi::SPICE_INTERFACE_PLAYBACK),
+    (Kind::Sound(SoundKind::Record), abi::SPICE_INTERFACE_RECORD),
     (Kind::Migration, abi::SPICE_INTERFACE_MIGRATION),
 ];
 
@@ -55,8 +57,8 @@ const KINDS: [(Kind, InterfaceKind); 8] = [
 /// -1 for a wrong version, a second device of a kind of which there may be one (a
 /// smartcard reader is such a kind), and a graphics device whose id is taken.
 ///
-/// Compat: partial: sound devices are accepted and not served; graphics devices are worked but not shown
-/// Shown by: c-tests/test-devices.c, c-tests/test-inputs.c
+/// Compat: partial: graphics devices are worked but not shown
+/// Shown by: c-tests/test-devices.c, c-tests/test-inputs.c, c-tests/test-audio.c
 ///
 /// # Safety
 /// `sin` is NULL or an instance of the kind its interface names; both stay good until
@@ -125,7 +127,7 @@ pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstan
             // SAFETY: as above.
             Some(Kind::Input(kind)) => unsafe { remove_input(kind, instance) },
             // SAFETY: as above.
-            Some(Kind::Attached(kind)) => unsafe { remove_attached(kind, instance) },
+            Some(Kind::Sound(kind)) => unsafe { remove_sound(kind, instance) },
             // SAFETY: as above.
             Some(Kind::Qxl) => unsafe { remove_qxl(instance.cast()) },
             Some(Kind::Migration) | None => false,
@@ -249,8 +251,8 @@ unsafe fn add(
             unsafe { attached::mark(instance, true) };
             Ok(())
         }
-        Kind::Attached(kind) => {
-            server.attach(kind, AttachedDevice::at(instance));
+        Kind::Sound(kind) => {
+            server.add_sound(kind, SoundDevice::at(instance.as_ptr()))?;
             // SAFETY: the caller's promise about the kind.
             unsafe { attached::mark(instance, true) };
             Ok(())
@@ -317,9 +319,9 @@ unsafe fn remove_input(kind: InputKind, instance: NonNull<SpiceBaseInstance>) ->
 
 /// # Safety
 /// `instance` is of this kind.
-unsafe fn remove_attached(kind: AttachedKind, instance: NonNull<SpiceBaseInstance>) -> bool {
-    let device = AttachedDevice::at(instance);
-    let found = handles::all_servers().iter().any(|server| server.detach(kind, device));
+unsafe fn remove_sound(kind: SoundKind, instance: NonNull<SpiceBaseInstance>) -> bool {
+    let device = SoundDevice::at(instance.as_ptr());
+    let found = handles::all_servers().iter().any(|server| server.remove_sound(kind, device));
     if found {
         // SAFETY: the caller's promise.
         unsafe { attached::mark(instance, false) };

@@ -442,20 +442,23 @@ pub unsafe extern "C" fn spice_server_add_renderer(
     })
 }
 
-/// Whether sound is compressed.
+/// Whether sound is compressed, for a client that listens already too.
 ///
-/// Compat: partial: accepted; no sound is sent yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-audio.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_playback_compression(
     server: *mut Server,
-    _enable: c_int,
+    enable: c_int,
 ) -> c_int {
     const NAME: &str = "spice_server_set_playback_compression";
-    with_server(NAME, server, FAILED, |_| OK)
+    with_server(NAME, server, FAILED, |server| {
+        server.set_playback_compression(enable != 0);
+        OK
+    })
 }
 
 /// Whether the agent may move the pointer.

@@ -20,6 +20,7 @@ pub mod log_sink;
 pub mod memslot;
 pub mod migration;
 pub mod qxl;
+pub mod sound;
 
 use std::ffi::CStr;
 

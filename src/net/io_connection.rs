@@ -91,7 +91,7 @@ impl IoConnection {
     /// has saved; nobody has to wait for those.
     fn refill(&mut self) -> usize {
         let outbox = self.endpoint.outbox();
-        if !outbox.compresses() {
+        if !outbox.packs() {
             self.crossing.fetch(outbox);
             return 0;
         }

@@ -17,6 +17,10 @@ use crate::config::limits;
 
 /// Idle time before the kernel probes a silent TCP peer: upstream's ten minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
+/// `IPTOS_LOWDELAY`.
+const TOS_LOW_DELAY: u32 = 0x10;
+/// The highest that needs no privilege.
+const PRIORITY_INTERACTIVE: u32 = 6;
 
 /// Probes of a peer that may be gone.
 const KEEPALIVE_PROBES: u32 = 5;
@@ -135,6 +139,18 @@ impl Stream {
         let _ = self.socket.set_tcp_keepalive(&keepalive);
         // With this option the kernel goes by the time and not by the number of probes.
         let _ = self.socket.set_tcp_user_timeout(Some(longest));
+    }
+
+    /// Asks the network to deliver what is sent here before other things.
+    pub fn hurry(&self) {
+        if self.is_unix {
+            return;
+        }
+        // Either fails on the other family; what the kernel does not do, it does not do.
+        let _ = self.socket.set_tos_v4(TOS_LOW_DELAY);
+        let _ = self.socket.set_tclass_v6(TOS_LOW_DELAY);
+        // After these: setting the type of service sets the priority as well.
+        let _ = self.socket.set_priority(PRIORITY_INTERACTIVE);
     }
 
     /// The addresses of both ends, empty where the kernel does not tell.

@@ -1,14 +1,20 @@
 //! The system calls that no safe crate wraps the way we need them.
 //!
-//! The only file of this room with `unsafe`, together with `sys/sasl.rs`: reading into a
-//! growing buffer, the I/O thread's poller, wake-up descriptors, and starting threads that
-//! leave signals alone.
+//! The only file of this room with `unsafe`, together with `sys/sasl.rs` and `sys/opus.rs`:
+//! reading into a growing buffer, the I/O thread's poller, wake-up descriptors, and starting
+//! threads that leave signals alone.
 
 #[cfg(feature = "sasl")]
 pub mod sasl;
 #[cfg(not(feature = "sasl"))]
 #[path = "sys/no_sasl.rs"]
 pub mod sasl;
+
+#[cfg(feature = "opus")]
+pub mod opus;
+#[cfg(not(feature = "opus"))]
+#[path = "sys/no_opus.rs"]
+pub mod opus;
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -13,7 +13,6 @@ use super::served::Served;
 use super::spicevmc::Device;
 use crate::chardev::Parameters;
 use crate::config::registry::{STREAM_PORT, Service};
-use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
@@ -124,20 +123,6 @@ impl Server {
         timed.insert(id, device);
     }
 
-    /// Attaches a sound device.
-    pub fn attach(&self, kind: AttachedKind, device: AttachedDevice) {
-        self.attached.borrow_mut().push((kind, device));
-    }
-
-    /// Forgets such a device; its memory may be freed afterwards. Returns whether it
-    /// was attached.
-    pub fn detach(&self, kind: AttachedKind, device: AttachedDevice) -> bool {
-        let mut attached = self.attached.borrow_mut();
-        let before = attached.len();
-        attached.retain(|other| *other != (kind, device));
-        attached.len() < before
-    }
-
     /// Registers the migration interface.
     pub fn add_migration(&self, migration: Migration) -> Result<(), AddError> {
         if self.migration.get().is_some() {
@@ -166,6 +151,7 @@ impl Server {
         let pictures = Rc::new(QxlDisplay::new(channel_id, &Rc::downgrade(self), &handle));
         self.pictures.borrow_mut().push(Rc::clone(&pictures));
         self.offer_channel(pictures as Rc<dyn Served>);
+        self.offer_cursor(&handle);
         Ok(())
     }
 
@@ -184,6 +170,7 @@ impl Server {
         let removed = ours && qxl::detach(handle);
         if removed {
             self.displays.borrow_mut().retain(|other| !Arc::ptr_eq(other, handle));
+            self.withdraw_cursor(handle);
             self.pictures.borrow_mut().retain(|other| !other.is_of(handle));
             if let Ok(id) = u8::try_from(handle.id()) {
                 let channel = ChannelKey { kind: ChannelKey::DISPLAY, id };

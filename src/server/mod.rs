@@ -9,6 +9,7 @@
 //! main loop comes round.
 
 mod agent;
+pub mod audio;
 pub mod char_device;
 mod connection;
 mod deadlines;
@@ -20,6 +21,7 @@ mod main_reactor;
 mod mouse_mode;
 mod outlet;
 pub mod qxl;
+mod qxl_cursor;
 mod qxl_display;
 mod registration;
 mod served;
@@ -42,6 +44,7 @@ use std::thread::ThreadId;
 use std::time::Instant;
 
 use agent::Agent;
+use audio::Sound;
 use char_device::InService;
 use connection::Connection;
 use deadlines::{Deadlines, DeviceId, Due};
@@ -50,6 +53,7 @@ use events::Events;
 use inputs::Input;
 use mouse_mode::MouseMode;
 use qxl::QxlHandle;
+use qxl_cursor::Cursors;
 use qxl_display::QxlDisplay;
 use registration::Draft;
 use served::Served;
@@ -65,7 +69,6 @@ use crate::config::link::LinkPolicy;
 use crate::config::registry::Registry;
 use crate::config::tls::TlsVersion;
 use crate::guard::guard;
-use crate::host::attached::{AttachedDevice, AttachedKind};
 use crate::host::core::{Core, Timer, Watch};
 use crate::host::migration::Migration;
 use crate::net::io_thread::{ConnectionId, IoThread, Notice};
@@ -113,12 +116,12 @@ pub struct Server {
     timed: RefCell<HashMap<DeviceId, Weak<dyn Timed>>>,
     /// Newest first.
     displays: RefCell<Vec<Arc<QxlHandle>>>,
+    cursors: Cursors,
     /// The channels of graphics devices, for what their threads leave for the main loop.
     pictures: RefCell<Vec<Rc<QxlDisplay>>>,
     input: Input,
     mouse_mode: MouseMode,
-    /// Sound devices.
-    attached: RefCell<Vec<(AttachedKind, AttachedDevice)>>,
+    sound: Sound,
     migration: Cell<Option<Migration>>,
     /// Made for the first agent and kept.
     agent: RefCell<Option<Rc<Agent>>>,
@@ -158,6 +161,7 @@ impl Server {
         };
         let notices: Vec<Notice> = io.notices().collect();
         guard("mouse mode", (), || self.settle_mouse_mode());
+        guard("cursors", (), || self.settle_cursors());
         for display in self.pictures.borrow().clone() {
             guard("pictures", (), || display.pass_on());
         }

@@ -11,6 +11,7 @@ use super::Server;
 use super::connection::Connection;
 use super::start::common_caps;
 use crate::channel::framing::{Message, Rules};
+use crate::channel::packer::Packer;
 use crate::channel::run::{Parcel, Run};
 use crate::config::limits;
 use crate::config::registry::Policy;
@@ -32,6 +33,17 @@ pub(super) trait Served {
 
     /// How its connections are built.
     fn terms(&self) -> Terms;
+
+    /// What rewrites messages to a client with these capabilities on their way out. Its
+    /// connection lives on the I/O thread.
+    fn packer(&self, _caps: &CapSet) -> Option<Box<dyn Packer>> {
+        None
+    }
+
+    /// Whether its packets are to go before others.
+    fn is_urgent(&self) -> bool {
+        false
+    }
 
     /// From how many unsent bytes on [`Connection::is_full`].
     fn full_at(&self) -> usize {

@@ -156,6 +156,14 @@ impl Server {
                 }
             }
         }
+        if let Role::Served(served) = &role {
+            if let Some(packer) = served.packer(&request.channel_caps) {
+                outbox = outbox.with_packer(packer);
+            }
+            if served.is_urgent() {
+                stream.hurry();
+            }
+        }
         framer.input().extend_from_slice(&request.leftover);
         if !unsent.is_empty() {
             outbox.push_raw(&unsent);
@@ -167,10 +175,8 @@ impl Server {
             // is longer than that: a PING, of which it can always still read a part.
             outbox.push(common::PING, &[0; PING_BYTES + SASL_READ]);
         }
-        let home = self
-            .home
-            .get()
-            .unwrap_or(HomeKind::of(busy || outbox.compresses() || stream.is_layered()));
+        let home =
+            self.home.get().unwrap_or(HomeKind::of(busy || outbox.packs() || stream.is_layered()));
         let parts = Parts {
             id,
             channel,

@@ -48,6 +48,8 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// As set, 1 to 7.
     pub image_compression: i32,
+    /// Sound is compressed for clients that know how.
+    pub playback_compression: bool,
     /// As set, a number of [`wan_compression`].
     pub jpeg_compression: i32,
     /// As set: 1 off, 2 all, 3 filter.
@@ -85,6 +87,7 @@ impl Settings {
             uuid: None,
             agent: AgentSettings { mouse: true, copy_paste: true, file_transfer: true },
             image_compression: image_compression::AUTO_GLZ,
+            playback_compression: true,
             jpeg_compression: wan_compression::AUTO,
             streaming_video: 3,
             video_codecs: b"spice:mjpeg".to_vec(),

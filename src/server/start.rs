@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use socket2::Socket;
 
+use super::audio::Sound;
 use super::events::Events;
 use super::inputs::Input;
 use super::mouse_mode::MouseMode;
+use super::qxl_cursor::Cursors;
 use super::registration::Draft;
 use super::settings::Settings;
 use super::transfer_policy::TransferPolicy;
@@ -126,7 +128,8 @@ impl Server {
             pictures: RefCell::default(),
             input: Input::default(),
             mouse_mode: MouseMode::default(),
-            attached: RefCell::default(),
+            sound: Sound::default(),
+            cursors: Cursors::default(),
             migration: Cell::default(),
             agent: RefCell::default(),
             transfer_policy: TransferPolicy::default(),

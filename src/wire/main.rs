@@ -18,6 +18,8 @@ pub mod to_client {
     pub const CHANNELS_LIST: u16 = 104;
     /// Supported and current mouse mode.
     pub const MOUSE_MODE: u16 = 105;
+    /// u32: the multimedia time in milliseconds.
+    pub const MULTI_MEDIA_TIME: u16 = 106;
     /// The agent is there; for clients without the capability for the next one.
     pub const AGENT_CONNECTED: u16 = 107;
     /// The agent is gone: u32 reason, always 0.

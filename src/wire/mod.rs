@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod audio;
 pub mod common;
 pub mod cursor;
 pub mod display;

@@ -23,12 +23,12 @@ STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: several run side by side.
 ORDER = ["lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
-         "inputs", "tls", "agent_by_hand", "webdav", "qxl", "hotplug", "usb", "custom_channel",
-         "flood", "websocket", "reconnect", "session"]
+         "inputs", "audio", "tls", "flood", "display", "agent_by_hand", "webdav", "qxl", "hotplug", "usb",
+         "custom_channel", "websocket", "reconnect", "session"]
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.
 PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent",
-            "smartcard": "smartcard"}
+            "smartcard": "smartcard", "audio": "sound"}
 
 
 def parse():

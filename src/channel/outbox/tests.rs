@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::channel::decompressor::Decompressor;
 use crate::channel::framing::{BodyRule, Framer};
+use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
 fn outbox() -> Outbox {
     Outbox::new(HeaderForm::Mini, 256)

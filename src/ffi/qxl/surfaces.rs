@@ -240,8 +240,8 @@ pub unsafe extern "C" fn spice_qxl_reset_image_cache(instance: *mut QXLInstance)
 
 /// Forgets the pointer's picture; waits.
 ///
-/// Compat: partial: given back to the guest; clients were never shown it
-/// Shown by: c-tests/test-qxl.c
+/// Compat: works
+/// Shown by: c-tests/test-qxl.c, c-tests/test-cursor.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::cursor::{CursorError, Order};
 use super::drawable;
 use super::release::Held;
 use super::surface::{Geometry, SurfaceError};
@@ -47,10 +48,8 @@ pub(super) enum Body {
     CreateSurface { surface: u32, geometry: Geometry, keep: bool, group: u32, pixels: u64 },
     /// Destroy an off-screen surface.
     DestroySurface { surface: u32 },
-    /// A new picture for the pointer.
-    SetCursor,
-    /// Move, hide or trail the pointer.
-    MoveCursor,
+    /// Something about the pointer.
+    Cursor(Order),
 }
 
 /// Where a drawable is, and in which layout.
@@ -76,6 +75,9 @@ pub(super) enum CommandError {
     /// The surface that it makes is bad.
     #[error("surface command dropped: {0}")]
     Surface(#[from] SurfaceError),
+    /// What it says of the pointer.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
     /// Neither create nor destroy.
     #[error("surface command of unknown type {0}")]
     SurfaceType(u8),
@@ -115,10 +117,9 @@ impl Command {
                 id: command.read_u32(update::ID),
             }),
             (Ring::Display, QXL_CMD_SURFACE) => surface_body(memory, &command, group),
-            (Ring::Cursor, QXL_CMD_CURSOR) => match command.read::<1>(cursor::TYPE) {
-                [cursor::SET] => Ok(Body::SetCursor),
-                _ => Ok(Body::MoveCursor),
-            },
+            (Ring::Cursor, QXL_CMD_CURSOR) => {
+                Order::parse(&command, group).map(Body::Cursor).map_err(CommandError::from)
+            }
             _ => Err(CommandError::Type { kind, ring }),
         };
         Ok(Self { held, body })
@@ -187,6 +188,4 @@ mod surface {
 
 mod cursor {
     pub(super) const SIZE: usize = 150;
-    pub(super) const TYPE: usize = 8;
-    pub(super) const SET: u8 = 0;
 }

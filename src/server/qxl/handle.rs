@@ -2,13 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use super::cursor::News;
 use super::display::Display;
 use super::limits;
 use super::release::{Completion, Done};
 use super::request::Request;
 use super::screen::{ClientMouse, DeviceInfo, Scanout};
 use super::shared::{ChangeHook, Shared};
-use super::worker::{THREAD_NAME, Worker};
+use super::worker::{Ends, THREAD_NAME, Worker};
 use crate::canvas::Region;
 use crate::channels::display::compression::Policy;
 use crate::host::abi::{QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
@@ -28,6 +29,7 @@ pub struct QxlHandle {
     device: QxlDevice,
     info: QXLDevInitInfo,
     shared: Arc<Shared>,
+    cursor: Arc<News>,
     display: Arc<Display>,
     requests: SyncSender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -62,9 +64,15 @@ impl QxlHandle {
     pub(super) fn new(device: &QxlDevice, changed: ChangeHook) -> Result<Self, StartError> {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
+        let cursor = Arc::<News>::default();
         let display =
             Display::new(Policy { compression: compression::AUTO_GLZ, ..Policy::default() });
-        let worker = Worker::new(device.clone(), Arc::clone(&shared), Arc::clone(&display), &info)?;
+        let ends = Ends {
+            shared: Arc::clone(&shared),
+            display: Arc::clone(&display),
+            news: Arc::clone(&cursor),
+        };
+        let worker = Worker::new(device.clone(), ends, &info)?;
         // The standard library's channel, because it drops what is in the queue together
         // with the receiver; crossbeam's bounded one keeps it, and who waits would wait
         // for ever.
@@ -73,7 +81,7 @@ impl QxlHandle {
         let thread_id = thread.thread().id();
         let device = device.clone();
         let thread = Mutex::new(Some(thread));
-        Ok(Self { device, info, shared, display, requests, thread, thread_id })
+        Ok(Self { device, info, shared, cursor, display, requests, thread, thread_id })
     }
 
     /// The id of the device's channels.
@@ -84,6 +92,11 @@ impl QxlHandle {
     /// The device itself, for the calls that the main thread makes.
     pub fn device(&self) -> &QxlDevice {
         &self.device
+    }
+
+    /// What has become of the pointer.
+    pub fn cursor(&self) -> &Arc<News> {
+        &self.cursor
     }
 
     /// What the device's clients see.

@@ -40,6 +40,13 @@ pub const COMMANDS_PER_FLUSH: usize = 65_536;
 /// Commands in one `spice_qxl_loadvm_commands`: a surface each, and the cursor.
 pub const LOADVM_COMMANDS: u32 = SURFACES + 1;
 
+/// Largest width and height of a pointer: those that guests use have 64 pixels, or 256.
+pub const CURSOR_SIDE: u16 = 1024;
+
+/// Pieces of one pointer's picture. Drivers put a few kilobytes into each, and the largest
+/// picture has four megabytes.
+pub const CURSOR_CHUNKS: usize = 1024;
+
 /// How long an empty ring is left before its wakeup is armed. A wakeup costs the
 /// guest an exit; a guest that draws keeps drawing.
 pub const RING_LINGER: Duration = Duration::from_millis(10);

@@ -13,6 +13,7 @@
 
 mod command;
 mod complaints;
+mod cursor;
 mod display;
 mod drawable;
 mod handle;
@@ -29,6 +30,7 @@ mod surface;
 mod tests;
 mod worker;
 
+pub use cursor::{Change, News};
 pub use display::Display;
 pub use handle::{Answer, QxlHandle, StartError};
 pub use screen::{ClientMouse, DeviceInfo, Scanout};

@@ -103,8 +103,12 @@ fn update(surface: u32, id: u32) -> Vec<u8> {
     command
 }
 
-fn set_cursor() -> Vec<u8> {
-    vec![0; 150]
+/// A pointer without pixels.
+fn set_cursor(rig: &Rig, group: u32) -> Vec<u8> {
+    let mut command = vec![0; 150];
+    let shape = rig.fake.address(group, rig.fake.store(&[0; 42]));
+    command[14..22].copy_from_slice(&shape.to_le_bytes());
+    command
 }
 
 fn move_cursor() -> Vec<u8> {
@@ -258,12 +262,12 @@ fn a_surface_outside_guest_memory_is_refused_and_given_back() {
 #[test]
 fn a_cursor_is_kept_until_the_next_one() {
     let rig = Rig::running();
-    let first = rig.fake.push_cursor(QXL_CMD_CURSOR, &set_cursor());
+    let first = rig.fake.push_cursor(QXL_CMD_CURSOR, &set_cursor(&rig, HOST));
     let moved = rig.fake.push_cursor(QXL_CMD_CURSOR, &move_cursor());
     rig.handle.wakeup();
     rig.settle();
     assert_eq!(rig.fake.take_events(), [release(moved, HOST)]);
-    let second = rig.fake.push_cursor(QXL_CMD_CURSOR, &set_cursor());
+    let second = rig.fake.push_cursor(QXL_CMD_CURSOR, &set_cursor(&rig, HOST));
     rig.handle.wakeup();
     rig.settle();
     assert_eq!(rig.fake.take_events(), [release(first, HOST)]);
@@ -276,7 +280,7 @@ fn a_cursor_is_kept_until_the_next_one() {
 #[test]
 fn what_is_kept_is_given_back_when_the_device_is_removed_and_nothing_after() {
     let rig = Rig::running();
-    let cursor = rig.fake.push_cursor(QXL_CMD_CURSOR, &set_cursor());
+    let cursor = rig.fake.push_cursor(QXL_CMD_CURSOR, &set_cursor(&rig, HOST));
     let surface = rig.fake.push(HOST, QXL_CMD_SURFACE, &rig.surface_command(3, 0));
     rig.handle.wakeup();
     rig.settle();
@@ -427,7 +431,7 @@ fn saved_commands_may_only_make_surfaces_and_a_cursor() {
     let pixels = rig.fake.address(GUEST, rig.fake.store(&[0; 32]));
     surface[33..41].copy_from_slice(&pixels.to_le_bytes());
     let (surface, surface_released) = stored(&surface, QXL_CMD_SURFACE);
-    let (cursor, cursor_released) = stored(&set_cursor(), QXL_CMD_CURSOR);
+    let (cursor, cursor_released) = stored(&set_cursor(&rig, GUEST), QXL_CMD_CURSOR);
     let (draw, draw_released) = stored(&[0; 191], QXL_CMD_DRAW);
     rig.handle.loadvm(vec![surface, draw, cursor]);
     assert_eq!(rig.fake.take_events(), [draw_released]);

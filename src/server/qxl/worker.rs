@@ -8,6 +8,7 @@
 
 use super::command::{Body, Command, CommandError, Place, Ring};
 use super::complaints::Complaints;
+use super::cursor::{News, Pointer};
 use super::display::Display;
 use super::drawable::{self, DrawableError};
 use super::limits;
@@ -47,18 +48,25 @@ pub(super) struct Worker {
     showing: Showing,
     /// The guest's driver says which monitors there are.
     driver_tells_monitors: bool,
-    cursor: Option<Held>,
+    cursor: Pointer,
     rings: Rings,
     running: bool,
     complaints: Complaints,
+}
+
+/// What a worker has in common with other threads.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) shared: Arc<Shared>,
+    pub(super) display: Arc<Display>,
+    pub(super) news: Arc<News>,
 }
 
 impl Worker {
     /// A stopped worker without memory or surfaces.
     pub(super) fn new(
         device: QxlDevice,
-        shared: Arc<Shared>,
-        display: Arc<Display>,
+        Ends { shared, display, news }: Ends,
         info: &QXLDevInitInfo,
     ) -> Result<Self, SlotError> {
         Ok(Self {
@@ -66,10 +74,10 @@ impl Worker {
             shared,
             memory: GuestMemory::new(info)?,
             surfaces: Surfaces::new(info.n_surfaces),
+            cursor: Pointer::new(news),
             showing: Showing::new(Arc::clone(&display)),
             display,
             driver_tells_monitors: false,
-            cursor: None,
             rings: Rings::default(),
             running: false,
             complaints: Complaints::new(),
@@ -177,7 +185,7 @@ impl Worker {
     /// Carries out a command. It is given back at the end unless it is kept.
     fn obey(&mut self, command: Command) {
         match command.body {
-            Ok(Body::Ignored | Body::MoveCursor) => {}
+            Ok(Body::Ignored) => {}
             Ok(Body::Draw(place)) => {
                 if let Err(error) = self.draw(&place) {
                     self.complain(&error);
@@ -201,8 +209,11 @@ impl Worker {
                 Ok(_) => self.surfaces.remove(surface),
                 Err(error) => self.complain(&CommandError::from(error)),
             },
-            // Kept until the next one, as surfaces are and for the same reason.
-            Ok(Body::SetCursor) => self.cursor = Some(command.held),
+            Ok(Body::Cursor(order)) => {
+                if let Err(error) = self.cursor.obey(&self.memory, order, command.held) {
+                    self.complain(&error);
+                }
+            }
             Err(error) => self.complain(&error),
         }
     }
@@ -273,7 +284,7 @@ impl Worker {
                 self.primary_is_gone();
             }
             Request::FlushSurfaces(_completion) => self.flush(),
-            Request::ResetCursor(_done) => self.cursor = None,
+            Request::ResetCursor(_done) => self.cursor.reset(),
             Request::Loadvm { commands, done: _done } => self.loadvm(commands),
             // Clients are asked to remember no images.
             Request::ResetImageCache(_done) => {}
@@ -367,6 +378,7 @@ impl Worker {
         if let Err(error) = result {
             return self.complain(&format_args!("no primary surface: {error}"));
         }
+        self.cursor.begin();
         if !self.driver_tells_monitors {
             let size = (create.width, create.height);
             self.display.set_monitors(vec![Head { size, ..Head::default() }], 1);
@@ -389,7 +401,7 @@ impl Worker {
     }
 
     fn primary_is_gone(&mut self) {
-        self.cursor = None;
+        self.cursor.reset();
         self.shared.set_primary(None);
     }
 
@@ -404,9 +416,7 @@ impl Worker {
                             Body::CreateSurface { surface, geometry, keep: true, group, pixels };
                         self.obey(Command { body: Ok(body), held: command.held });
                     }
-                    Ok(Body::DestroySurface { .. } | Body::SetCursor | Body::MoveCursor) => {
-                        self.obey(command);
-                    }
+                    Ok(Body::DestroySurface { .. } | Body::Cursor(_)) => self.obey(command),
                     Ok(_) => self.complain(&"saved command of the wrong type ignored"),
                     Err(error) => self.complain(&error),
                 },

@@ -20,6 +20,7 @@ import gi
 gi.require_version("SpiceClientGLib", "2.0")
 from client_agent import AgentCommands  # noqa: E402
 from client_display import Cursor, Display  # noqa: E402
+from client_sound import Playback, Record  # noqa: E402
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402
 from shared_cd import SharedCds  # noqa: E402
 
@@ -164,6 +165,7 @@ class Client(AgentCommands):
         self.connect_types = set()
         self.channels = {}
         self.ports = {}
+        self.sounds = {}
         self.displays = {}
         self.files = 0
         self.session = SpiceClientGLib.Session.new()
@@ -229,6 +231,12 @@ class Client(AgentCommands):
             self.displays[name] = Display(self, name, channel, on)
         elif isinstance(channel, SpiceClientGLib.CursorChannel):
             Cursor(self, name, channel, on)
+        elif isinstance(channel, SpiceClientGLib.PlaybackChannel):
+            self.files += 1
+            path = str(self.directory / f"{name.replace(':', '-')}.{self.files}.pcm")
+            self.sounds[name] = Playback(self, name, channel, on, path)
+        elif isinstance(channel, SpiceClientGLib.RecordChannel):
+            self.sounds[name] = Record(self, name, channel, on)
         elif isinstance(channel, SpiceClientGLib.InputsChannel):
             on(channel, "inputs-modifiers", self._modifiers)
         self.tell("channel-new", channel=name, path=path)
