@@ -64,7 +64,7 @@ const DISCONNECTING: u16 = 6;
 impl Channel {
     /// A channel at the start of its first message. `compress`: data that shrink leave
     /// compressed if the server takes that.
-    pub(crate) fn new(linked: Linked, compress: bool) -> Self {
+    pub(crate) fn new(linked: &Linked, compress: bool) -> Self {
         let compress = compress && linked.channel_caps.has(CAP_LZ4);
         Self {
             form: linked.form,
@@ -199,7 +199,7 @@ mod tests {
 
     fn channel(form: HeaderForm) -> Channel {
         let caps = [CAP_LZ4].into_iter().collect();
-        Channel::new(Linked { form, channel_caps: caps, rest: Vec::new() }, true)
+        Channel::new(&Linked { form, channel_caps: caps, rest: Vec::new() }, true)
     }
 
     fn frame(kind: u16, body: &[u8]) -> Vec<u8> {

@@ -25,6 +25,7 @@ use crate::{Failure, status};
 pub(crate) struct Connection {
     pub(crate) channel: Channel,
     stream: Stream,
+    buffer: Box<[u8]>,
 }
 
 enum Stream {
@@ -103,7 +104,8 @@ impl Dialer {
             }
         };
         stream.socket().set_nonblocking(true).map_err(Failure::connection)?;
-        Ok(Connection { channel: Channel::new(linked, self.compress), stream })
+        let buffer = vec![0; READ_CHUNK].into();
+        Ok(Connection { channel: Channel::new(&linked, self.compress), stream, buffer })
     }
 
     fn connect(&self, secure: bool) -> Result<Socket, Failure> {
@@ -188,11 +190,10 @@ impl Dialer {
 impl Connection {
     /// Reads what there is, up to a bound.
     pub(crate) fn read(&mut self) -> io::Result<Option<Reading>> {
-        let mut buffer = [0; 64 * 1024];
         for _ in 0..READS {
-            match self.stream.read(&mut buffer) {
+            match self.stream.read(&mut self.buffer) {
                 Ok(0) => return Ok(Some(Reading::Ended)),
-                Ok(count) => self.channel.handle_bytes(&buffer[..count]),
+                Ok(count) => self.channel.handle_bytes(&self.buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Ok(Some(Reading::Quiet));
                 }
@@ -237,6 +238,8 @@ impl AsFd for Connection {
     }
 }
 
+/// More than a TLS record: nothing stays inside OpenSSL while the socket is quiet.
+const READ_CHUNK: usize = 64 * 1024;
 /// So many reads in a row, then others have a turn.
 const READS: usize = 4;
 

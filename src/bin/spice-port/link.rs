@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(*mechanism, [1, 0, 0, 0]);
         let ticket = ticket.try_into().expect("nothing but the ticket follows");
         assert_eq!(key.decrypt(ticket).as_deref(), Some(&b"secret\0"[..]));
-        let mut link = link.finish().err().expect("the result is missing");
+        let mut link = link.finish().expect_err("the result is missing");
         link.handle_bytes(&[0, 0, 0, 0, 9, 8]).expect("a good result");
         let linked = link.finish().ok().expect("a link");
         assert_eq!((linked.form, &*linked.rest), (HeaderForm::Mini, &[9, 8][..]));

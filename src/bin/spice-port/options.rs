@@ -59,6 +59,7 @@ pub(crate) struct Options {
 
 /// The options with their values.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch by itself")]
 pub(crate) struct Flags {
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) ca_file: Option<PathBuf>,

@@ -28,10 +28,11 @@ pub(crate) fn from_terminal() -> Option<Vec<u8>> {
     hidden.local_modes.insert(LocalModes::ICANON | LocalModes::ECHONL);
     // A signal would leave the terminal mute: Ctrl+C ends the line instead.
     hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
-    terminal.write_all(b"Password: ").ok()?;
+    // Before the question: what is typed as an answer must be neither shown nor dropped.
     tcsetattr(&terminal, OptionalActions::Flush, &hidden).ok()?;
+    let asked = terminal.write_all(b"Password: ");
     let mut line = vec![0; FILE_MAX as usize];
-    let count = terminal.read(&mut line);
+    let count = asked.and_then(|()| terminal.read(&mut line));
     tcsetattr(&terminal, OptionalActions::Flush, &before).ok()?;
     line.truncate(count.ok()?);
     (!line.contains(&INTERRUPT)).then(|| first_line(&line).to_vec())

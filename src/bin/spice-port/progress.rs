@@ -16,7 +16,6 @@ pub(crate) struct Progress {
 }
 
 const PERIOD: Duration = Duration::from_millis(250);
-const MIB: f64 = (1 << 20) as f64;
 
 impl Progress {
     /// Shown only if standard error is a terminal, and standard output is none.
@@ -71,16 +70,23 @@ impl Progress {
 }
 
 fn line(sent: u64, size: Option<u64>, received: u64, time: Duration) -> String {
-    let rate = |bytes: u64| bytes as f64 / MIB / time.as_secs_f64().max(0.001);
+    let milliseconds = (time.as_millis() as u64).max(1);
+    let rate = |bytes: u64| mib(bytes.saturating_mul(1000) / milliseconds);
     let of = size.filter(|size| *size > 0).map(|size| format!(" ({} %)", sent * 100 / size));
     format!(
-        "sent {:.1} MiB{} {:.1} MiB/s, received {:.1} MiB {:.1} MiB/s",
-        sent as f64 / MIB,
+        "sent {}{} {}/s, received {} {}/s",
+        mib(sent),
         of.unwrap_or_default(),
         rate(sent),
-        received as f64 / MIB,
+        mib(received),
         rate(received),
     )
+}
+
+/// A number of bytes in MiB, rounded down.
+fn mib(bytes: u64) -> String {
+    let tenths = (u128::from(bytes) * 10) >> 20;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]

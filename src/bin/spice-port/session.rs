@@ -31,7 +31,7 @@ pub(crate) struct Port {
 
 /// What came of linking to a port.
 enum Found {
-    Port(Port),
+    Port(Box<Port>),
     /// Somebody else has it.
     Busy,
     /// It has gone, or it is no port.
@@ -88,8 +88,8 @@ impl<'a> Session<'a> {
                 _ => {}
             }
             match (self.find(key)?, wanted) {
-                (Found::Port(port), Wanted::Channel(_)) => return Ok(port),
-                (Found::Port(port), Wanted::Name(name)) if port.name == *name => return Ok(port),
+                (Found::Port(port), Wanted::Channel(_)) => return Ok(*port),
+                (Found::Port(port), Wanted::Name(name)) if port.name == *name => return Ok(*port),
                 (Found::Busy, _) => busy = true,
                 (Found::Port(_) | Found::Nothing, _) => {}
             }
@@ -132,7 +132,9 @@ impl<'a> Session<'a> {
             match connection.channel.poll()? {
                 Some(Said::Message { kind, body }) => {
                     return Ok(match of_port(kind, body)? {
-                        OfPort::Init { name, open } => Found::Port(Port { name, open, connection }),
+                        OfPort::Init { name, open } => {
+                            Found::Port(Box::new(Port { name, open, connection }))
+                        }
                         _ => Found::Nothing,
                     });
                 }

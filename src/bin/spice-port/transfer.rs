@@ -32,6 +32,8 @@ pub(crate) struct Transfer<'a> {
     output_is_file: bool,
     /// For standard output.
     output: BytesMut,
+    /// A block of standard input.
+    block: Box<[u8]>,
     input_ended: bool,
     /// The guest has opened the port since we came, or had it open.
     was_open: bool,
@@ -66,6 +68,7 @@ impl<'a> Transfer<'a> {
             stdin,
             stdout,
             output: BytesMut::new(),
+            block: vec![0; BLOCK].into(),
             input_ended: false,
             was_open: false,
             activity: Instant::now(),
@@ -79,7 +82,7 @@ impl<'a> Transfer<'a> {
         // What has come is not lost, however it ends.
         let written = self.stdout.write_all(&self.output);
         self.progress.end();
-        result.and(written.map_err(local))
+        result.and(written.map_err(|error| local(&error)))
     }
 
     fn turns(&mut self) -> Result<(), Failure> {
@@ -197,7 +200,7 @@ impl<'a> Transfer<'a> {
         if !left && !self.input_ended {
             let now = Some(Instant::now());
             let ready = wait(&mut [PollFd::new(&self.stdin, PollFlags::IN)], now)?;
-            left = ready && self.stdin.read(&mut [0]).map_err(local)? > 0;
+            left = ready && self.stdin.read(&mut [0]).map_err(|error| local(&error))? > 0;
         }
         if left {
             let text = "the guest has closed the port before all input was sent";
@@ -207,8 +210,7 @@ impl<'a> Transfer<'a> {
     }
 
     fn read_input(&mut self) -> Result<(), Failure> {
-        let mut block = [0; BLOCK];
-        let count = match self.stdin.read(&mut block) {
+        let count = match self.stdin.read(&mut self.block) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result
                 .map_err(|error| Failure::new(status::LOCAL, format!("standard input: {error}")))?,
@@ -216,7 +218,7 @@ impl<'a> Transfer<'a> {
         self.activity = Instant::now();
         self.progress.sent(count);
         if count > 0 {
-            self.port.connection.channel.send_data(&block[..count]);
+            self.port.connection.channel.send_data(&self.block[..count]);
         } else {
             // QEMU does not care. spice-serve takes it for the end of its input.
             self.input_ended = true;
@@ -231,7 +233,7 @@ impl<'a> Transfer<'a> {
         match self.stdout.write(&self.output[..count]) {
             Ok(count) => self.output.advance(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(local(error)),
+            Err(error) => return Err(local(&error)),
         }
         Ok(())
     }
@@ -268,6 +270,6 @@ impl<'a> Transfer<'a> {
     }
 }
 
-fn local(error: io::Error) -> Failure {
+fn local(error: &io::Error) -> Failure {
     Failure::new(status::LOCAL, format!("standard output: {error}"))
 }
