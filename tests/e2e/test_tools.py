@@ -67,7 +67,8 @@ def echo(bench, tools, uri, data, *words):
         status, out, err = tools.port(*words, uri, PORT, stdin=file)
     assert (status, err) == (0, ""), (status, err)
     assert guest.wait_job().split()[0] == sha256_file(data), "the guest got other bytes"
-    assert hashlib.sha256(out).hexdigest() == sha256_file(data), "other bytes came back"
+    assert hashlib.sha256(out).hexdigest() == sha256_file(data), \
+        f"other bytes came back, {len(out)} instead of {size}"
 
 
 @with_tools

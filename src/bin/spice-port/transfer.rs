@@ -37,6 +37,8 @@ pub(crate) struct Transfer<'a> {
     input_ended: bool,
     /// The guest has opened the port since we came, or had it open.
     was_open: bool,
+    /// The guest has closed it, and that is the end once what is under way has come.
+    closing: bool,
     /// When something last came from either side.
     activity: Instant,
     /// When we began to leave.
@@ -50,6 +52,9 @@ const BLOCK: usize = 64 * 1024;
 const QUEUE: usize = 256 * 1024;
 /// A pipe that is ready takes so many bytes without waiting (`PIPE_BUF`).
 const PIPE: usize = 4096;
+/// What a guest wrote before it closed the port may come after that news, as QEMU has not
+/// read it yet. When nothing has come for so long, that was all.
+const SETTLE: Duration = Duration::from_millis(500);
 /// A server that we leave has so long to read what it was sent.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -71,6 +76,7 @@ impl<'a> Transfer<'a> {
             block: vec![0; BLOCK].into(),
             input_ended: false,
             was_open: false,
+            closing: false,
             activity: Instant::now(),
             leaving: None,
         })
@@ -78,7 +84,11 @@ impl<'a> Transfer<'a> {
 
     /// Runs it to its end.
     pub(crate) fn run(&mut self) -> Result<(), Failure> {
-        let result = self.turns();
+        let mut result = self.turns();
+        // Whatever ends the connection after the guest's end is no loss.
+        if self.closing && result.as_ref().is_err_and(|failure| failure.status == status::LOST) {
+            result = self.closed_by_guest();
+        }
         // What has come is not lost, however it ends.
         let written = self.stdout.write_all(&self.output);
         self.progress.end();
@@ -90,7 +100,8 @@ impl<'a> Transfer<'a> {
             self.opened();
         }
         loop {
-            if self.poll_port()? {
+            self.poll_port()?;
+            if self.closing && self.activity.elapsed() >= SETTLE {
                 return self.closed_by_guest();
             }
             self.leave_when_idle();
@@ -101,7 +112,8 @@ impl<'a> Transfer<'a> {
                 (Some(since), None) if since.elapsed() < FAREWELL => {}
                 (Some(_), _) => return Ok(()),
                 (None, Some(Reading::Ended)) => {
-                    return if self.poll_port()? { self.closed_by_guest() } else { Err(lost()) };
+                    self.poll_port()?;
+                    return Err(lost());
                 }
                 (None, _) => {}
             }
@@ -152,9 +164,8 @@ impl<'a> Transfer<'a> {
         Ok(reading.map_err(Failure::lost)?.filter(|reading| *reading == Reading::Ended))
     }
 
-    /// What the server has said on the port; `true` when the guest has closed it and that
-    /// is the end.
-    fn poll_port(&mut self) -> Result<bool, Failure> {
+    /// Takes what the server has said on the port.
+    fn poll_port(&mut self) -> Result<(), Failure> {
         while let Some(said) = self.port.connection.channel.poll()? {
             let (kind, body) = match said {
                 Said::Message { kind, body } => (kind, body),
@@ -174,15 +185,14 @@ impl<'a> Transfer<'a> {
                 OfPort::Closed => {
                     self.event("closed");
                     self.port.open = false;
-                    if self.was_open && !self.flags.keep {
-                        return Ok(true);
-                    }
+                    self.closing = self.was_open && !self.flags.keep;
+                    self.activity = Instant::now();
                 }
                 OfPort::Break => self.event("break"),
                 OfPort::Init { .. } | OfPort::Other => {}
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     fn opened(&mut self) {
@@ -196,6 +206,8 @@ impl<'a> Transfer<'a> {
 
     /// The guest has closed the port: was that all?
     fn closed_by_guest(&mut self) -> Result<(), Failure> {
+        // Answers to the server may be all that waits, and it may have gone.
+        let _ = self.port.connection.write();
         let mut left = !self.port.connection.channel.output().is_empty();
         if !left && !self.input_ended {
             let now = Some(Instant::now());
@@ -266,7 +278,8 @@ impl<'a> Transfer<'a> {
         let linger = self.flags.linger.filter(|_| self.input_ended && self.leaving.is_none());
         let linger = linger.map(|linger| self.activity + linger);
         let farewell = self.leaving.map(|since| since + FAREWELL);
-        [linger, farewell, self.progress.next()].into_iter().flatten().min()
+        let settled = self.closing.then(|| self.activity + SETTLE);
+        [linger, farewell, settled, self.progress.next()].into_iter().flatten().min()
     }
 }
 
