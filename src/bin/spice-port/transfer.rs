@@ -28,8 +28,8 @@ pub(crate) struct Transfer<'a> {
     flags: &'a Flags,
     stdin: File,
     stdout: File,
-    /// A regular file takes any write without waiting.
-    output_is_file: bool,
+    /// So many bytes standard output takes without waiting, when it is ready.
+    output_at_once: usize,
     /// For standard output.
     output: BytesMut,
     /// A block of standard input.
@@ -64,8 +64,9 @@ impl<'a> Transfer<'a> {
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let size = stdin.metadata().ok().filter(std::fs::Metadata::is_file).map(|it| it.len());
+        let output_is_file = stdout.metadata().is_ok_and(|it| it.is_file());
         Ok(Self {
-            output_is_file: stdout.metadata().is_ok_and(|it| it.is_file()),
+            output_at_once: if output_is_file { usize::MAX } else { PIPE },
             progress: Progress::new(size, flags.quiet),
             session,
             port,
@@ -240,8 +241,7 @@ impl<'a> Transfer<'a> {
     }
 
     fn write_output(&mut self) -> Result<(), Failure> {
-        let count =
-            if self.output_is_file { self.output.len() } else { self.output.len().min(PIPE) };
+        let count = self.output.len().min(self.output_at_once);
         match self.stdout.write(&self.output[..count]) {
             Ok(count) => self.output.advance(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
