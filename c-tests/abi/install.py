@@ -17,11 +17,16 @@ from symbols import FILE_NAME
 PACKAGES = ["libspice-server1", "libspice-server-dev"]
 PC_FILE = "pkgconfig/spice-server.pc"
 TOOL = "spice-server-config"
+PORT_TOOLS = ["spice-port", "spice-serve"]
 # What Debian's packages do not have, beside the headers: option of meson -> files there.
 OWN_FILES = {
-    "bindir": [TOOL],
-    "mandir": [f"man1/{TOOL}.1", f"man5/{TOOL}.toml.5"],
-    "datadir": ["doc/spice-server/config.toml.example"],
+    "bindir": [TOOL, *PORT_TOOLS],
+    "mandir": [f"man1/{TOOL}.1", f"man5/{TOOL}.toml.5",
+               *(f"man1/{name}.1" for name in PORT_TOOLS)],
+    "datadir": ["doc/spice-server/config.toml.example",
+                *(f"bash-completion/completions/{name}" for name in (TOOL, *PORT_TOOLS)),
+                *(f"zsh/site-functions/_{name}" for name in PORT_TOOLS),
+                *(f"fish/vendor_completions.d/{name}.fish" for name in PORT_TOOLS)],
 }
 PROGRAM = """\
 #include <spice.h>

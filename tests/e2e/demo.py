@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
+import demo_ports  # noqa: E402
 from lib.bench import CLIENT_GONE  # noqa: E402
 from lib.devices import PORT  # noqa: E402
 from lib.guest import make_guest  # noqa: E402
@@ -42,6 +43,9 @@ def parse():
     parser.add_argument("--keep", action="store_true",
                         help="leave the virtual machine running and say how to connect to it")
     parser.add_argument("--stop", action="store_true", help="end a machine left by --keep")
+    parser.add_argument("--no-qemu", action="store_true",
+                        help="without a virtual machine: a command and a file as ports, by "
+                        "spice-serve and spice-port")
     # For the people who work on the demo itself.
     parser.add_argument("--lib", choices=["ours", "debian"], default="ours",
                         help=argparse.SUPPRESS)
@@ -81,14 +85,14 @@ def stop_kept():
 # ---- the steps
 
 
-def build(steps, directory, logs):
+def build(steps, directory, logs, targets=("spice-server:shared_library",)):
     directory = Path(directory)
     with steps.step("Building libspice-server.so.1 (Rust, linked by meson; the first time takes "
                     "a few minutes)") as say:
         path = os.environ["PATH"] + ":" + os.path.expanduser("~/.cargo/bin")
         env = {**os.environ, "PATH": path}
         log = logs / "build.log"
-        commands = [["meson", "compile", "-C", directory, "spice-server:shared_library"]]
+        commands = [["meson", "compile", "-C", directory, *targets]]
         if not (directory / "build.ninja").exists():
             commands.insert(0, ["meson", "setup", directory, REPOSITORY])
         with open(log, "w", encoding="utf-8") as out:
@@ -184,11 +188,15 @@ def back_again(steps, vm, client, channel, data):
     client.wait("port-event", channel=channel, number=1)  # the guest has closed the device
 
 
-def compare(steps, seconds, left, right):
+def compare_sums(steps, left, right):
     for name, digest in (left, right):
         steps.note(f"SHA-256 {name + ':':14} {digest}")
     if left[1] != right[1]:
         raise DemoError("The bytes differ: the SHA-256 sums above are not the same.")
+
+
+def compare(steps, seconds, left, right):
+    compare_sums(steps, left, right)
     steps.note(f"the same ({SIZE / MIB / max(seconds, 0.01):.0f} MiB/s, the guest's copying included)")
 
 
@@ -238,7 +246,19 @@ def run(options):
         demonstrate(options, logs)
 
 
+def demonstrate_ports(options, logs):
+    steps = Steps(6)
+    begin = time.monotonic()
+    # spice-serve is linked to our library, whichever it then runs on.
+    build(steps, options.build, logs, ["spice-server:shared_library", "spice-port", "spice-serve"])
+    demo_ports.demonstrate(steps, Library(options.lib, options.build), logs, compare_sums)
+    print(f"\nIt works: {SIZE // MIB} MiB went through a command and back, unchanged, without a "
+          f"virtual machine ({time.monotonic() - begin:.0f} s).")
+
+
 def demonstrate(options, logs):
+    if options.no_qemu:
+        return demonstrate_ports(options, logs)
     ours = options.lib == "ours"
     steps = Steps(8 if ours else 7)
     begin = time.monotonic()

@@ -26,6 +26,8 @@ class Library:
         self.home = home
         self.preload = preload
         self.file = None
+        # Where our programs are, whichever library they meet.
+        self.build = Path(build).resolve() if build else None
         if name == "ours":
             self.file = (Path(build) / "libspice-server.so.1").resolve()
             self.directory = Path(build).resolve()
