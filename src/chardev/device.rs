@@ -227,6 +227,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
         self.stop();
         self.actions.retain(|action| matches!(action, Action::Release(_)));
         self.queued_bytes = 0;
+        self.offered = false;
         let current = self.current.take().map(|(pending, _)| pending);
         for pending in self.queue.drain(..).chain(current) {
             self.actions.push_back(Action::Release(pending.buffer));

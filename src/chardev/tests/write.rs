@@ -139,3 +139,19 @@ fn a_reset_from_inside_the_write_takes_the_buffer_away() {
     assert_eq!(device.handle_written(3), WriteStep::Again);
     assert_eq!(actions(&mut device), [Action::Release("abc"), Action::Release("new")]);
 }
+
+#[test]
+fn a_device_destroyed_inside_the_write_owes_nothing_for_what_comes_afterwards() {
+    let mut device = running(0, 1);
+    add_free(&mut device, "abc");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("abc"));
+    device.destroy();
+    device.start();
+    device.client_add(1, None, true).expect("a new client");
+    let block = Block { connected: true, write_size: 3, ..Block::default() };
+    device.restore(&block, Some(("new", 3))).expect("a good block");
+    assert_eq!(device.handle_written(2), WriteStep::Again);
+    assert_eq!(device.queued_bytes(), 3);
+    assert_eq!(offered(&mut device), Some("new"), "from its first byte on");
+}
