@@ -33,6 +33,7 @@ thread_local! {
     static CLIENTS: RefCell<Vec<Rc<RefCell<Client>>>> = const { RefCell::new(Vec::new()) };
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
 pub(super) struct Client {
     number: u8,
     socket: UnixStream,

@@ -54,7 +54,7 @@ fn real(clock: clockid_t) -> (timespec, u64) {
 /// # Safety
 /// `at` points to a structure that may be written.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn clock_gettime(clock: clockid_t, at: *mut timespec) -> c_int {
+pub(crate) unsafe extern "C" fn clock_gettime(clock: clockid_t, at: *mut timespec) -> c_int {
     let time = match MADE_UP.get() {
         Some(now) if clock == CLOCK_MONOTONIC => {
             timespec { tv_sec: (now / 1_000_000_000) as i64, tv_nsec: (now % 1_000_000_000) as i64 }
