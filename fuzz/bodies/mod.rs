@@ -8,7 +8,9 @@ pub(crate) mod agent_from_client;
 pub(crate) mod agent_from_guest;
 mod agent_lane;
 mod agent_seeds;
+pub(crate) mod chardev;
 pub(crate) mod common_messages;
+pub(crate) mod config;
 pub(crate) mod display_client;
 pub(crate) mod framing;
 pub(crate) mod graphics_messages;
@@ -16,20 +18,27 @@ mod input;
 pub(crate) mod inputs_messages;
 pub(crate) mod link;
 pub(crate) mod lz4;
+#[path = "../../tests/chardev_model/machine.rs"]
+mod machine;
 pub(crate) mod main_messages;
 pub(crate) mod migration_block;
+#[path = "../../tests/chardev_model/model.rs"]
+mod model;
 pub(crate) mod outbox;
+pub(crate) mod qxl;
+pub(crate) mod server;
 pub(crate) mod smartcard;
 pub(crate) mod sound_messages;
 pub(crate) mod spicevmc_messages;
 pub(crate) mod stream_device;
+pub(crate) mod tls;
 pub(crate) mod websocket;
 
 use input::{Input, repeated};
 
 /// One body.
 pub(crate) struct Body {
-    /// Its fuzz target.
+    /// What `scripts/fuzz` calls it.
     pub(crate) name: &'static str,
     /// Plays these bytes.
     pub(crate) run: fn(&[u8]),
@@ -41,7 +50,9 @@ pub(crate) struct Body {
 pub(crate) const ALL: &[Body] = &[
     agent_from_client::BODY,
     agent_from_guest::BODY,
+    chardev::BODY,
     common_messages::BODY,
+    config::BODY,
     display_client::BODY,
     framing::BODY,
     graphics_messages::BODY,
@@ -51,9 +62,13 @@ pub(crate) const ALL: &[Body] = &[
     main_messages::BODY,
     migration_block::BODY,
     outbox::BODY,
+    qxl::BODY,
+    server::BODY,
+    server::LIFE,
     smartcard::BODY,
     sound_messages::BODY,
     spicevmc_messages::BODY,
     stream_device::BODY,
+    tls::BODY,
     websocket::BODY,
 ];

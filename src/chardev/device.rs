@@ -228,6 +228,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
         self.actions.retain(|action| matches!(action, Action::Release(_)));
         self.offered = false;
         self.queued_bytes = 0;
+        self.offered = false;
         let current = self.current.take().map(|(pending, _)| pending);
         for pending in self.queue.drain(..).chain(current) {
             self.actions.push_back(Action::Release(pending.buffer));

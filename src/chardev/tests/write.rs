@@ -190,3 +190,19 @@ fn bytes_on_their_way_to_the_device_go_with_a_reset_and_with_the_device() {
     device.stop();
     assert!(!device.offer_direct());
 }
+
+#[test]
+fn a_device_destroyed_inside_the_write_owes_nothing_for_what_comes_afterwards() {
+    let mut device = running(0, 1);
+    add_free(&mut device, "abc");
+    assert!(device.begin_write());
+    assert_eq!(offered(&mut device), Some("abc"));
+    device.destroy();
+    device.start();
+    device.client_add(1, None, true).expect("a new client");
+    let block = Block { connected: true, write_size: 3, ..Block::default() };
+    device.restore(&block, Some(("new", 3))).expect("a good block");
+    assert_eq!(device.handle_written(2), WriteStep::Again);
+    assert_eq!(device.queued_bytes(), 3);
+    assert_eq!(offered(&mut device), Some("new"), "from its first byte on");
+}

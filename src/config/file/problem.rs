@@ -22,6 +22,7 @@ impl Problem {
         key: Option<String>,
         what: impl fmt::Display,
     ) -> Self {
+        let key = key.map(|key| printable(&key));
         Self { path: Arc::clone(path), line, key, what: printable(&what.to_string()) }
     }
 
@@ -140,6 +141,8 @@ mod tests {
     fn a_problem_names_file_line_and_key() {
         let problem = Problem::new(&path(), 7, Some("vm[2].io".to_owned()), "is \u{1b}[31m\nred");
         assert_eq!(problem.to_string(), "/a/b.toml:7: vm[2].io: is \\u{1b}[31m\\nred");
+        let problem = Problem::new(&path(), 2, Some("a\u{1b}\nb".to_owned()), "wrong");
+        assert_eq!(problem.to_string(), "/a/b.toml:2: a\\u{1b}\\nb: wrong");
         let problem = Problem::new(&path(), 1, None, "nothing");
         assert_eq!(problem.to_string(), "/a/b.toml:1: nothing");
         assert_eq!((problem.line(), problem.key()), (1, None));

@@ -1,8 +1,0 @@
-//! Plays `fuzz/bodies/common_messages.rs`.
-#![no_main]
-#![allow(dead_code, reason = "one of several bodies, without its seeds")]
-
-#[path = "../bodies/mod.rs"]
-mod bodies;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (bodies::common_messages::BODY.run)(bytes));
