@@ -23,6 +23,7 @@ def arguments():
     parser.add_argument("--profile", required=True, help="cargo profile: release, dev")
     parser.add_argument("--bin", help="the program to build; without it the static library")
     parser.add_argument("--no-default-features", action="store_true", help="as cargo has it")
+    parser.add_argument("--features", help="as cargo has it")
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--depfile", required=True, type=pathlib.Path)
     return parser.parse_args()
@@ -36,6 +37,7 @@ def main():
         args.cargo, "rustc", *(["--bin", args.bin] if args.bin else library),
         "--profile", args.profile,
         *(["--no-default-features"] if args.no_default_features else []),
+        *(["--features", args.features] if args.features else []),
         "--locked",
         "--target-dir", str(args.target_dir.resolve()),
     ]

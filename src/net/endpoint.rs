@@ -8,6 +8,7 @@ use super::stream::{Received, Stream};
 use crate::channel::framing::{Framer, Message, Refused};
 use crate::channel::outbox::{Outbox, SLICES};
 use crate::config::limits;
+use crate::fault;
 
 /// A connection's socket and everything between it and whole messages.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl<R: Registration> Endpoint<R> {
 
     /// Reads what has arrived, at most one turn's worth.
     pub fn fill(&mut self) -> io::Result<Fill> {
+        fault::point("reading a socket");
         let mut taken = 0;
         while taken < limits::READ_TURN {
             match self.stream.recv(self.framer.input())? {
@@ -76,6 +78,7 @@ impl<R: Registration> Endpoint<R> {
             let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
             match self.stream.send(&slices[..used]) {
                 Ok(count) => {
+                    fault::point("flush");
                     self.outbox.consume(count);
                     sent += count;
                     if count < offered {

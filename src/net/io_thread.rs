@@ -31,7 +31,7 @@ use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::Outbox;
 use crate::config::limits;
-use crate::guard::guard;
+use crate::guard::completes;
 use crate::link::LinkOptions;
 
 pub use super::pending_link::Linked;
@@ -52,6 +52,19 @@ pub enum Notice {
     Arrived(ConnectionId),
     /// This connection's queue has shrunk: its device may be read again.
     Drained(ConnectionId),
+}
+
+impl Notice {
+    /// Whom it is about.
+    pub fn connection(&self) -> ConnectionId {
+        match self {
+            Self::Connected(id, _)
+            | Self::LinkEnded(id)
+            | Self::Linked(id, _)
+            | Self::Arrived(id)
+            | Self::Drained(id) => *id,
+        }
+    }
 }
 
 /// What the I/O thread is asked to do.
@@ -132,8 +145,12 @@ impl IoThread {
             waiting_for_key: Vec::new(),
             connections: HashMap::new(),
         };
-        let thread =
-            spawn("spice-io", move || while !guard("I/O thread", false, || reactor.run()) {})?;
+        let thread = spawn("spice-io", move || {
+            // What panics outside of a connection's step may do so again at once.
+            while !completes("I/O thread", || reactor.run()) {
+                std::thread::sleep(ACCEPT_PAUSE);
+            }
+        })?;
         Ok(Self {
             commands,
             poller,
@@ -273,19 +290,22 @@ struct Thread {
     connections: HashMap<ConnectionId, IoConnection>,
 }
 
+/// No connection's name: they begin with 1.
+const NOBODY: ConnectionId = 0;
+
 /// Pause after accept failed, most likely because descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Thread {
-    /// Runs until told to stop; returns true then.
-    fn run(&mut self) -> bool {
+    /// Runs until told to stop.
+    fn run(&mut self) {
         let mut events = Events::new();
         loop {
             for command in self.commands.clone().try_iter() {
                 if matches!(command, Command::Stop) {
-                    return true;
+                    return;
                 }
-                self.handle_command(command);
+                self.carry_out(command);
             }
             self.serve_keys();
             self.end_late_links();
@@ -297,14 +317,37 @@ impl Thread {
             }
             for event in events.iter() {
                 let key = event.key as u64;
-                let done = guard("socket event", false, || {
-                    self.handle_ready(key, event.readable, event.writable);
-                    true
+                self.step(key, "socket event", |this| {
+                    this.handle_ready(key, event.readable, event.writable);
                 });
-                if !done {
-                    self.abandon(key);
-                }
             }
+        }
+    }
+
+    /// A step of one connection or link. If it panics, its state is suspect and it ends.
+    fn step(&mut self, key: u64, name: &str, body: impl FnOnce(&mut Self)) -> bool {
+        let done = completes(name, || body(self));
+        if !done {
+            self.abandon(key);
+        }
+        done
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        let (id, crossing) = match &command {
+            Command::Adopt(id, adopted) => (*id, Some(Arc::clone(&adopted.crossing))),
+            Command::Link(id, ..)
+            | Command::Fetch(id)
+            | Command::Resume(id)
+            | Command::Close(id) => (*id, None),
+            Command::Listen(_) | Command::CutLinks(_) | Command::Stop => (NOBODY, None),
+        };
+        let done = self.step(id, "I/O thread command", |this| this.handle_command(command));
+        if let Some(crossing) = crossing.filter(|_| !done) {
+            // It may not have become a connection yet.
+            let reason = Ending::fault("internal error while it moved in");
+            crossing.deliver(std::collections::VecDeque::new(), Some(reason));
+            self.notify(Notice::Arrived(id));
         }
     }
 
@@ -343,11 +386,13 @@ impl Thread {
 
     /// A step of this connection or link panicked: its state is suspect.
     fn abandon(&mut self, key: u64) {
-        if self.links.remove(&key).is_some() {
-            self.notify(Notice::LinkEnded(key));
-        } else if let Some(connection) = self.connections.remove(&key) {
+        if let Some(connection) = self.connections.remove(&key) {
             connection.abandon();
             self.notify(Notice::Arrived(key));
+        } else {
+            // Perhaps not even a link yet. The host hears of its end in any case.
+            self.links.remove(&key);
+            self.notify(Notice::LinkEnded(key));
         }
     }
 
@@ -387,7 +432,8 @@ impl Thread {
             Ok(stream) => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 self.notify(Notice::Connected(id, stream.addresses()));
-                self.begin_link(id, stream, LinkOptions { secured, skip_auth: false });
+                let options = LinkOptions { secured, skip_auth: false };
+                self.step(id, "accept", |this| this.begin_link(id, stream, options));
             }
             Err((_, error)) => crate::warning!("cannot use an accepted connection: {error}"),
         }
@@ -431,15 +477,16 @@ impl Thread {
     fn serve_keys(&mut self) {
         let policy = self.policy.snapshot();
         for id in std::mem::take(&mut self.waiting_for_key) {
-            let Some(link) = self.links.get_mut(&id) else {
-                continue;
-            };
-            let Some(key) = self.keys.take(link.wants_fresh_key(&*policy)) else {
-                self.waiting_for_key.push(id);
-                continue;
-            };
-            let progress = link.handle_key(key, &*policy, Instant::now());
-            self.after_link_step(id, progress);
+            self.step(id, "link key", |this| {
+                let Some(link) = this.links.get_mut(&id) else {
+                    return;
+                };
+                let Some(key) = this.keys.take(link.wants_fresh_key(&*policy)) else {
+                    return this.waiting_for_key.push(id);
+                };
+                let progress = link.handle_key(key, &*policy, Instant::now());
+                this.after_link_step(id, progress);
+            });
         }
     }
 
@@ -453,7 +500,9 @@ impl Thread {
             .collect();
         for id in late {
             let reason = format!("not finished within {} s", limits::LINK_DEADLINE.as_secs());
-            self.after_link_step(id, Progress::Close(reason));
+            self.step(id, "link deadline", |this| {
+                this.after_link_step(id, Progress::Close(reason));
+            });
         }
     }
 

@@ -14,6 +14,7 @@ use super::stream::{Received, Stream};
 use super::tls::Tls;
 use super::websocket::{Opened, Opening, WebSocket};
 use crate::config::limits;
+use crate::fault;
 use crate::link::sasl::{Answer, Ask};
 use crate::link::ticket::TicketKey;
 use crate::link::{Action, Link, LinkOptions, Policy, Request};
@@ -112,6 +113,7 @@ impl PendingLink {
 
     /// The socket is ready.
     pub(super) fn handle_ready(&mut self, policy: &Snapshot, now: Instant) -> Progress {
+        fault::point("link step");
         let input = self.flush().map_err(|error| error.to_string()).and_then(|()| self.read());
         let input = input.and_then(|input| self.open(input, policy));
         match input {
@@ -168,6 +170,7 @@ impl PendingLink {
         now: Instant,
     ) -> Progress {
         self.machine.handle_key(key, policy, now);
+        fault::point("link with its key");
         self.advance(policy, now)
     }
 
@@ -229,12 +232,14 @@ impl PendingLink {
         &mut self,
         question: impl FnOnce(&mut Authentication) -> Result<Answer, SaslError>,
     ) -> Result<Answer, String> {
+        fault::point("SASL step");
         let sasl = self.sasl.as_mut().expect("the mechanisms are asked for first");
         question(sasl).map_err(|error| error.to_string())
     }
 
     /// The client has authenticated.
     fn enter(&mut self, mut request: Request) -> Progress {
+        fault::point("link at its end");
         if let Some(sasl) = self.sasl.take() {
             let user = sasl.user().unwrap_or_default();
             crate::info!("{} is user {user:?}, as SASL says", self.peer);

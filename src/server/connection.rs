@@ -19,6 +19,7 @@ use crate::channel::ending::Ending;
 use crate::channel::framing::{Framer, Message};
 use crate::channel::outbox::{Loan, Outbox};
 use crate::config::limits;
+use crate::fault;
 use crate::net::crossing::Crossing;
 use crate::net::endpoint::{Endpoint, Fill};
 use crate::net::io_thread::{ConnectionId, IoThread};
@@ -254,6 +255,7 @@ impl Connection {
                 };
                 let before = endpoint.outbox().len();
                 work(endpoint.outbox());
+                fault::point("queueing");
                 let after = endpoint.outbox().len();
                 if after == before {
                     return Ok(());
@@ -270,7 +272,10 @@ impl Connection {
                 }
             }
             Home::Thread(home) => {
-                let ((), ask) = home.crossing.with_outbox(work);
+                let ((), ask) = home.crossing.with_outbox(|outbox| {
+                    work(outbox);
+                    fault::point("queueing");
+                });
                 if ask {
                     home.io.fetch(self.id);
                 }

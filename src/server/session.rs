@@ -20,7 +20,8 @@ use crate::channel::outbox::Outbox;
 use crate::channels::main::{self as main_channel, Request};
 use crate::config::home::HomeKind;
 use crate::config::limits;
-use crate::guard::guard;
+use crate::fault;
+use crate::guard::{completes, guard};
 use crate::host::clock;
 use crate::host::core::Initialized;
 use crate::net::io_thread::{ConnectionId, Linked};
@@ -92,6 +93,7 @@ impl Server {
         let role = Role::Main(Box::new(RefCell::new(state)));
         let connection = self.establish(id, connection_id, linked, role)?;
         self.clients.borrow_mut().insert(0, Client { connection_id, main: id });
+        fault::point("beginning a session");
         crate::info!("client {} connected, session {connection_id:#x}", connection.peer);
         self.begin_session(&connection);
         self.after_establishing(&connection);
@@ -115,9 +117,10 @@ impl Server {
         let twice = served.is_shared() && self.is_linked_twice(&connection);
         if !twice && served.make_way(self, &connection.peer) && !connection.is_closed() {
             served.attach(&connection);
+            fault::point("attached to a channel");
             self.after_establishing(&connection);
         } else {
-            self.close_connection(&connection, "the channel has a client already");
+            self.close_connection(&connection, "the channel cannot have it");
         }
         Ok(())
     }
@@ -177,6 +180,7 @@ impl Server {
             framer,
             outbox,
         };
+        fault::point("about to establish");
         let core = self.core.get().ok_or("the server is not initialised")?;
         let connection = match home {
             HomeKind::Main => {
@@ -190,6 +194,7 @@ impl Server {
         };
         let connection = Rc::new(connection.map_err(|error| error.to_string())?);
         self.connections.borrow_mut().insert(id, Rc::clone(&connection));
+        fault::point("establishing");
         connection.begin().unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
         self.tell_initialized(
             id,
@@ -263,7 +268,7 @@ impl Server {
         if !connection.begin_pump() {
             return;
         }
-        let sound = guard("channel step", false, || {
+        let sound = completes("channel step", || {
             while !connection.is_closed() {
                 match connection.next() {
                     Next::Message(message) => {
@@ -278,7 +283,6 @@ impl Server {
                     }
                 }
             }
-            true
         });
         connection.end_pump();
         if !sound {
@@ -319,6 +323,7 @@ impl Server {
         state: &RefCell<MainState>,
         message: &Message,
     ) -> Result<(), String> {
+        fault::point("main message");
         let now = Instant::now();
         if let Some(liveness) = &mut state.borrow_mut().liveness {
             liveness.handle_traffic(now);
@@ -408,10 +413,11 @@ impl Server {
         }
         crate::info!("{connection} closed: {reason}");
         self.connections.borrow_mut().remove(&connection.id);
-        match &connection.role {
+        // Whoever else is to be closed, and the host, must not suffer from a fault in this.
+        guard("closing a channel", (), || match &connection.role {
             Role::Main(_) => self.end_session(connection),
             Role::Served(served) => served.detach(connection),
-        }
+        });
         self.tell_disconnected(connection.id);
     }
 
