@@ -2,20 +2,65 @@
 //!
 //! A panic that leaves an `extern "C"` function aborts the process, which here
 //! is somebody's VM. So each exported function, watch callback, timer callback
-//! and thread body runs inside [`guard`].
+//! and thread body runs inside [`guard`], and so does each step that may fail alone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+
+use crate::fault;
 
 /// Runs `body`; if it panics, logs one line naming `entry` and returns `fallback`.
 pub(crate) fn guard<T>(entry: &str, fallback: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        crate::warning!("{entry}: internal error, call abandoned: {}", message_of(&*panic));
+    let step = || {
+        fault::point(entry);
+        body()
+    };
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+        let what = take_note().unwrap_or_else(|| message_of(&*panic).to_owned());
+        crate::warning!("{entry}: internal error, step abandoned: {what}");
         fallback
     })
 }
 
+/// Runs `body`; false if it panicked.
+pub(crate) fn completes(entry: &str, body: impl FnOnce()) -> bool {
+    guard(entry, false, || {
+        body();
+        true
+    })
+}
+
+thread_local! {
+    /// What this thread's last panic said, and where it began, until [`guard`] logs it.
+    static NOTE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// From now on a panic of this library's is told of in the log, in one line, and not on
+/// stderr beside it. Other Rust code in the process has panics of its own.
+pub(crate) fn tell_panics_in_the_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(note)));
+}
+
+fn note(panic: &PanicHookInfo<'_>) {
+    let mut note = message_of(panic.payload()).to_owned();
+    if let Some(place) = panic.location() {
+        note.push_str(&format!(" (at {place})"));
+    }
+    if let Some(first) = take_note() {
+        // A panic while another one is cleaned up after, and perhaps the end of the process.
+        crate::warning!("internal error: {first}, and then {note}");
+    }
+    let _ = NOTE.try_with(|kept| kept.set(Some(note)));
+}
+
+fn take_note() -> Option<String> {
+    NOTE.try_with(Cell::take).ok().flatten()
+}
+
 /// The text of a panic payload, for the log.
-pub(crate) fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
+fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
@@ -31,5 +76,22 @@ mod tests {
     fn a_panic_becomes_the_fallback() {
         assert_eq!(guard("test", -1, || panic!("made on purpose")), -1);
         assert_eq!(guard("test", -1, || 7), 7);
+        assert!(!completes("test", || panic!("made on purpose")));
+        assert!(completes("test", || ()));
+    }
+
+    #[test]
+    fn a_panic_inside_another_s_cleanup_is_contained_too() {
+        struct Careless;
+        impl Drop for Careless {
+            fn drop(&mut self) {
+                assert!(!completes("cleanup", || panic!("in the cleanup")));
+            }
+        }
+        let outer = completes("test", || {
+            let _careless = Careless;
+            panic!("made on purpose");
+        });
+        assert!(!outer);
     }
 }

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod channels;
 pub mod chardev;
 pub mod config;
+pub(crate) mod fault;
 pub mod ffi;
 pub(crate) mod guard;
 pub mod host;

@@ -140,6 +140,8 @@ def check_file(library):
     if library.tag("SONAME") != [SONAME]:
         yield f"SONAME is {library.tag('SONAME')}"
     real = library.path.resolve()
+    if b"spice_test_fault" in real.read_bytes():
+        yield "it can be told to panic: built with -Dfault_injection=true"
     if real.name != FILE_NAME:
         yield f"the file is called {real.name}"
     for link in (SONAME, "libspice-server.so"):

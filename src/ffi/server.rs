@@ -1,5 +1,6 @@
 //! The server object: life, listening, clients, and what the host tells of the VM.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::os::fd::IntoRawFd;
 use std::ptr::NonNull;
@@ -9,7 +10,7 @@ use libc::{sockaddr, socklen_t};
 use socket2::Socket;
 
 use super::handles::{self, text, with_server};
-use crate::guard::guard;
+use crate::guard::{guard, tell_panics_in_the_log};
 use crate::host::abi::SpiceCoreInterface;
 use crate::host::core::Core;
 use crate::host::log_sink;
@@ -34,6 +35,7 @@ const FAILED: c_int = -1;
 pub extern "C" fn spice_server_new() -> *mut Server {
     guard("spice_server_new", std::ptr::null_mut(), || {
         log_sink::install();
+        tell_panics_in_the_log();
         handles::give_out(Rc::new(Server::new()))
     })
 }
@@ -202,7 +204,7 @@ pub unsafe extern "C" fn spice_server_add_client(
     const NAME: &str = "spice_server_add_client";
     let options = LinkOptions { secured: false, skip_auth: skip_auth != 0 };
     // SAFETY: the caller's promise.
-    with_server(NAME, server, FAILED, |server| unsafe { add_client(NAME, server, socket, options) })
+    unsafe { add_client(NAME, server, socket, options) }
 }
 
 /// Like `spice_server_add_client`, over TLS. -1 also when TLS was not set up with
@@ -223,7 +225,7 @@ pub unsafe extern "C" fn spice_server_add_ssl_client(
     const NAME: &str = "spice_server_add_ssl_client";
     let options = LinkOptions { secured: true, skip_auth: skip_auth != 0 };
     // SAFETY: the caller's promise.
-    with_server(NAME, server, FAILED, |server| unsafe { add_client(NAME, server, socket, options) })
+    unsafe { add_client(NAME, server, socket, options) }
 }
 
 /// Begins a link on a descriptor, which stays the caller's on failure.
@@ -232,24 +234,28 @@ pub unsafe extern "C" fn spice_server_add_ssl_client(
 /// `socket` is a descriptor that the caller gives away if this returns 0.
 unsafe fn add_client(
     name: &str,
-    server: &Rc<Server>,
+    server: *mut Server,
     socket: c_int,
     options: LinkOptions,
 ) -> c_int {
-    if !sys::is_open(socket) {
-        crate::warning!("{name}: {socket} is not an open descriptor");
-        return FAILED;
-    }
-    // SAFETY: given away by the caller; a failure gives it back.
-    let fd = unsafe { sys::adopt(socket) };
-    match server.add_client(Socket::from(fd), options) {
-        Ok(()) => OK,
-        Err((callers, refusal)) => {
+    let taken = Cell::new(false);
+    with_server(name, server, FAILED, |server| {
+        if !sys::is_open(socket) {
+            crate::warning!("{name}: {socket} is not an open descriptor");
+            return FAILED;
+        }
+        // SAFETY: given away by the caller; a failure gives it back.
+        let fd = unsafe { sys::adopt(socket) };
+        taken.set(true);
+        if let Err((callers, refusal)) = server.add_client(Socket::from(fd), options) {
             crate::warning!("{name}: {refusal}");
             let _ = callers.into_raw_fd();
-            FAILED
+            taken.set(false);
         }
-    }
+        OK
+    });
+    // After a fault the descriptor may be closed already, and must not be closed twice.
+    if taken.get() { OK } else { FAILED }
 }
 
 /// How many clients are connected; 0 for NULL.

@@ -12,6 +12,7 @@ use super::abi::{
     CHAR_DEVICE_MINOR_EVENT, CHAR_DEVICE_MINOR_FLAGS, SPICE_CHAR_DEVICE_NOTIFY_WRITABLE,
     SpiceCharDeviceInstance, SpiceCharDeviceInterface,
 };
+use crate::fault;
 
 /// The host's instance. Whoever holds it must forget it when the host removes
 /// the interface.
@@ -77,6 +78,7 @@ impl CharDevice {
         if let Some(state) = unsafe { (*self.interface()).state } {
             // SAFETY: the host's own function for this instance.
             unsafe { state(self.instance.as_ptr(), c_int::from(connected)) };
+            fault::point("device state");
         }
     }
 
@@ -112,6 +114,7 @@ impl CharDevice {
         if let Some(handler) = unsafe { (*self.interface()).event } {
             // SAFETY: the host's own function for this instance.
             unsafe { handler(self.instance.as_ptr(), event) };
+            fault::point("device event");
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod core;
 pub(crate) mod fake_char_device;
 #[cfg(test)]
 pub(crate) mod fake_qxl;
+#[cfg(feature = "fault-injection")]
+pub(crate) mod fault_hook;
 pub mod guest_memory;
 pub mod input;
 pub mod log_sink;

@@ -7,6 +7,7 @@
 pub mod quota;
 
 use std::fmt;
+use std::io::Write;
 use std::sync::OnceLock;
 
 /// How serious a line is. The names are GLib's.
@@ -58,7 +59,9 @@ pub fn to_stderr(level: Level, text: &str) {
         Level::Info => "INFO",
         Level::Debug => "DEBUG",
     };
-    eprintln!("(process:{}): Spice-{tag}: {text}", std::process::id());
+    // Not `eprintln!`, which panics when the host's stderr is a pipe that nobody reads any
+    // more: also while a panic is being told of, and that would end the host.
+    let _ = writeln!(std::io::stderr(), "(process:{}): Spice-{tag}: {text}", std::process::id());
 }
 
 fn names_our_domain(domains: &str) -> bool {

@@ -11,6 +11,7 @@ use crate::channel::outbox::{Outbox, SLICES};
 use crate::channel::read_buffers::ReadBuffers;
 use crate::channel::run::Parcel;
 use crate::config::limits;
+use crate::fault;
 
 /// A connection's socket and everything between it and whole messages.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ impl<R: Registration> Endpoint<R> {
     /// Reads what has arrived, at most one turn's worth. What comes of it is to be taken
     /// by [`Endpoint::poll_parcel`].
     pub fn fill(&mut self) -> io::Result<Fill> {
+        fault::point("reading a socket");
         self.framer.prepare(&self.buffers);
         let mut taken = 0;
         while taken < limits::READ_TURN {
@@ -98,6 +100,7 @@ impl<R: Registration> Endpoint<R> {
             let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
             match self.stream.send(&slices[..used]) {
                 Ok(count) => {
+                    fault::point("flush");
                     self.outbox.consume(count);
                     sent += count;
                     if count < offered {

@@ -35,7 +35,7 @@ use crate::channel::outbox::Outbox;
 use crate::channel::read_buffers::ReadBuffers;
 use crate::config::limits;
 use crate::config::link::LinkPolicy;
-use crate::guard::guard;
+use crate::guard::completes;
 use crate::link::LinkOptions;
 use crate::link::shield::{Shield, Source, Told, Turns};
 use crate::log::quota::Quota;
@@ -59,6 +59,19 @@ pub enum Notice {
     Arrived(ConnectionId),
     /// This connection's queue has shrunk: its device may be read again.
     Drained(ConnectionId),
+}
+
+impl Notice {
+    /// Whom it is about.
+    pub fn connection(&self) -> ConnectionId {
+        match self {
+            Self::Connected(id, _)
+            | Self::LinkEnded(id)
+            | Self::Linked(id, _)
+            | Self::Arrived(id)
+            | Self::Drained(id) => *id,
+        }
+    }
 }
 
 /// What the I/O thread is asked to do.
@@ -174,8 +187,12 @@ impl IoThread {
             connections: HashMap::new(),
             buffers: Arc::default(),
         };
-        let thread =
-            spawn("spice-io", move || while !guard("I/O thread", false, || reactor.run()) {})?;
+        let thread = spawn("spice-io", move || {
+            // What panics outside of a connection's step may do so again at once.
+            while !completes("I/O thread", || reactor.run()) {
+                std::thread::sleep(ACCEPT_PAUSE);
+            }
+        })?;
         Ok(Self {
             commands,
             poller,
@@ -333,20 +350,23 @@ struct Thread {
     buffers: Arc<ReadBuffers>,
 }
 
+/// No connection's name: they begin with 1.
+const NOBODY: ConnectionId = 0;
+
 /// Pause after accept failed, most likely because descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Thread {
-    /// Runs until told to stop; returns true then.
-    fn run(&mut self) -> bool {
+    /// Runs until told to stop.
+    fn run(&mut self) {
         let mut events = Events::new();
         loop {
             for command in self.commands.clone().try_iter() {
                 if matches!(command, Command::Stop) {
                     self.tell_dropped(Instant::now() + limits::LINK_LINES_WINDOW);
-                    return true;
+                    return;
                 }
-                self.handle_command(command);
+                self.carry_out(command);
             }
             self.serve_keys();
             self.handle_link_times(Instant::now());
@@ -362,14 +382,37 @@ impl Thread {
             }
             for event in events.iter() {
                 let key = event.key as u64;
-                let done = guard("socket event", false, || {
-                    self.handle_ready(key, event.readable, event.writable);
-                    true
+                self.step(key, "socket event", |this| {
+                    this.handle_ready(key, event.readable, event.writable);
                 });
-                if !done {
-                    self.abandon(key);
-                }
             }
+        }
+    }
+
+    /// A step of one connection or link. If it panics, its state is suspect and it ends.
+    fn step(&mut self, key: u64, name: &str, body: impl FnOnce(&mut Self)) -> bool {
+        let done = completes(name, || body(self));
+        if !done {
+            self.abandon(key);
+        }
+        done
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        let (id, crossing) = match &command {
+            Command::Adopt(id, adopted) => (*id, Some(Arc::clone(&adopted.crossing))),
+            Command::Link(id, ..)
+            | Command::Fetch(id)
+            | Command::Resume(id)
+            | Command::Close(id) => (*id, None),
+            Command::Listen(_) | Command::CutLinks(_) | Command::Stop => (NOBODY, None),
+        };
+        let done = self.step(id, "I/O thread command", |this| this.handle_command(command));
+        if let Some(crossing) = crossing.filter(|_| !done) {
+            // It may not have become a connection yet.
+            let reason = Ending::fault("internal error while it moved in");
+            crossing.deliver(std::collections::VecDeque::new(), Some(reason));
+            self.notify(Notice::Arrived(id));
         }
     }
 
@@ -410,12 +453,15 @@ impl Thread {
 
     /// A step of this connection or link panicked: its state is suspect.
     fn abandon(&mut self, key: u64) {
-        if self.forget_link(key).is_some() {
-            self.counters.count(LinkEvent::Failed);
-            self.tell_link_ended(key);
-        } else if let Some(connection) = self.connections.remove(&key) {
+        if let Some(connection) = self.connections.remove(&key) {
             connection.abandon();
             self.notify(Notice::Arrived(key));
+        } else {
+            // Perhaps not even a link yet. The host hears of its end in any case.
+            if self.forget_link(key).is_some() {
+                self.counters.count(LinkEvent::Failed);
+            }
+            self.tell_link_ended(key);
         }
     }
 

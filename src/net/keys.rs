@@ -19,6 +19,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::sys;
 use crate::config::limits;
+use crate::fault;
+use crate::guard::completes;
 use crate::link::ticket::TicketKey;
 
 /// The stock and the thread that refills it; dropping it ends the thread.
@@ -49,7 +51,12 @@ impl KeyStock {
     pub fn start(ready: impl Fn() + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let theirs = Arc::clone(&shared);
-        let thread = sys::spawn("spice-keys", move || refill(&theirs, &ready))?;
+        let thread = sys::spawn("spice-keys", move || {
+            // Without keys nobody could link any more.
+            while !completes("key thread", || refill(&theirs, &ready)) {
+                std::thread::sleep(PAUSE);
+            }
+        })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -88,6 +95,9 @@ impl Drop for KeyStock {
     }
 }
 
+/// Before another attempt when a key could not be made.
+const PAUSE: Duration = Duration::from_secs(1);
+
 fn refill(shared: &Shared, ready: &impl Fn()) {
     let mut state = shared.state.lock();
     while !state.stop {
@@ -98,6 +108,7 @@ fn refill(shared: &Shared, ready: &impl Fn()) {
             continue;
         }
         drop(state);
+        fault::point("making a key");
         let made = TicketKey::generate();
         state = shared.state.lock();
         match made {
@@ -114,7 +125,7 @@ fn refill(shared: &Shared, ready: &impl Fn()) {
             }
             Err(error) => {
                 crate::warning!("cannot make an RSA key for tickets: {error}");
-                shared.changed.wait_for(&mut state, Duration::from_secs(1));
+                shared.changed.wait_for(&mut state, PAUSE);
             }
         }
     }

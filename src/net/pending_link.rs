@@ -13,6 +13,7 @@ use super::sasl::{Authentication, SaslError};
 use super::stream::{Received, Stream};
 use super::websocket::{Opened, Opening, WebSocket};
 use crate::config::limits;
+use crate::fault;
 use crate::link::sasl::{Answer, Ask};
 use crate::link::shield::Stage;
 use crate::link::ticket::TicketKey;
@@ -187,6 +188,7 @@ impl PendingLink {
 
     /// The socket is ready.
     pub(super) fn handle_ready(&mut self, policy: &Snapshot, now: Instant) -> Progress {
+        fault::point("link step");
         let input = self.flush().map_err(Ended::from).and_then(|()| self.read());
         let input = input.and_then(|input| self.open(input, policy));
         match input {
@@ -245,6 +247,7 @@ impl PendingLink {
         now: Instant,
     ) -> Progress {
         self.machine.handle_key(key, policy, now);
+        fault::point("link with its key");
         self.advance(policy, now)
     }
 
@@ -313,12 +316,14 @@ impl PendingLink {
         &mut self,
         question: impl FnOnce(&mut Authentication) -> Result<Answer, SaslError>,
     ) -> Result<Answer, String> {
+        fault::point("SASL step");
         let sasl = self.sasl.as_mut().expect("the mechanisms are asked for first");
         question(sasl).map_err(|error| error.to_string())
     }
 
     /// The client has authenticated.
     fn enter(&mut self, mut request: Request) -> Progress {
+        fault::point("link at its end");
         if let Some(sasl) = self.sasl.take() {
             let user = sasl.user().unwrap_or_default();
             crate::info!("{} is user {user:?}, as SASL says", self.peer);

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use super::layers::{Layer, State};
 use super::stream::Stream;
 use super::sys::sasl::{Cover, Exchange, LEAST_STRENGTH, Step};
+use crate::fault;
 use crate::link::sasl::Answer;
 
 pub use super::sys::sasl::{AVAILABLE, SaslError, begin};
@@ -93,6 +94,7 @@ impl Layer for SaslLayer {
         plain: &mut BytesMut,
         _answer: &mut BytesMut,
     ) -> io::Result<State> {
+        fault::point("SASL layer");
         if !wire.is_empty() {
             let decoded = self.exchange.decode(wire, |bytes| plain.extend_from_slice(bytes));
             // What is not whole yet is kept by the library.

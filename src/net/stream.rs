@@ -14,6 +14,7 @@ use super::layers::{Layer, Layers, State};
 use super::sys;
 use super::tls::TlsLayer;
 use crate::config::limits;
+use crate::guard::guard;
 
 /// Idle time before the kernel probes a silent TCP peer: upstream's ten minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
@@ -259,8 +260,11 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.is_layered() {
-            self.layers.farewell();
-            let _ = self.flush();
+            // A stream also goes while the step that used it panics.
+            guard("goodbye", (), || {
+                self.layers.farewell();
+                let _ = self.flush();
+            });
         }
     }
 }

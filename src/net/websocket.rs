@@ -14,6 +14,7 @@ use bytes::{Buf, BytesMut};
 use super::layers::{Layer, State};
 use crate::config::limits;
 use crate::config::websocket::WebSocketPolicy;
+use crate::fault;
 use crate::wire::websocket::{
     FORBIDDEN, FrameHeader, Opcode, Request, answer_to_close, apply_mask, close_code, encode_frame,
 };
@@ -186,6 +187,7 @@ impl Layer for WebSocket {
         plain: &mut BytesMut,
         answer: &mut BytesMut,
     ) -> io::Result<State> {
+        fault::point("WebSocket layer");
         if self.closed {
             wire.clear();
             return Ok(State::Ended);

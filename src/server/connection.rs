@@ -22,6 +22,7 @@ use crate::channel::outbox::{Loan, Outbox};
 use crate::channel::read_buffers::ReadBuffers;
 use crate::channel::run::Parcel;
 use crate::config::limits;
+use crate::fault;
 use crate::net::crossing::Crossing;
 use crate::net::endpoint::{Endpoint, Fill};
 use crate::net::io_thread::{ConnectionId, IoThread};
@@ -288,6 +289,7 @@ impl Connection {
                 };
                 let before = endpoint.outbox().len();
                 work(endpoint.outbox());
+                fault::point("queueing");
                 let after = endpoint.outbox().len();
                 if after == before {
                     return Ok(());
@@ -305,7 +307,10 @@ impl Connection {
                 }
             }
             Home::Thread(home) => {
-                let ((), ask) = home.crossing.with_outbox(work);
+                let ((), ask) = home.crossing.with_outbox(|outbox| {
+                    work(outbox);
+                    fault::point("queueing");
+                });
                 if ask {
                     home.io.fetch(self.id);
                 }

@@ -20,7 +20,8 @@ use crate::chardev::{
     Parameters, Pending, ReadStep, RestoreRefusal, TokenRefusal, UnknownClient, Write, WriteStep,
 };
 use crate::config::limits;
-use crate::guard::guard;
+use crate::fault;
+use crate::guard::{completes, guard};
 use crate::host::char_device::CharDevice;
 
 /// A handle of bytes for the device.
@@ -167,6 +168,11 @@ impl<K: Kind> Driver<K> {
         self.act();
     }
 
+    /// Whether the host has the device, and no step of it has panicked.
+    pub fn is_sound(&self) -> bool {
+        self.host.get().is_some() && !self.broken.get()
+    }
+
     /// The device can take or has got data.
     pub fn wakeup(&self) {
         self.contained(|| {
@@ -178,14 +184,10 @@ impl<K: Kind> Driver<K> {
     /// Runs a step; a panic in it ends this device's traffic, because what the step
     /// left behind is suspect.
     fn contained(&self, step: impl FnOnce()) {
-        let sound = guard("device step", false, || {
-            step();
-            true
-        });
-        if !sound {
+        if !completes("device step", step) {
             self.broken.set(true);
             self.stop();
-            self.kind.broken();
+            guard("cutting a device's clients", (), || self.kind.broken());
         }
     }
 
@@ -349,6 +351,7 @@ impl<K: Kind> Driver<K> {
             };
             let accepted = buffer.with_bytes(from, to, |bytes| host.write(bytes));
             drop(buffer);
+            fault::point("device write");
             let step = self.core.borrow_mut().handle_written(accepted);
             total += usize::try_from(accepted).unwrap_or(0).min(to - from);
             self.run_actions();
@@ -373,6 +376,7 @@ impl<K: Kind> Driver<K> {
     /// Reads from the host's device, as [`Kind::read_one`] does.
     pub fn read(&self, buffer: &mut [u8]) -> usize {
         let count = self.host.get().map_or(0, |host| host.read(buffer));
+        fault::point("device read");
         if count > 0 {
             self.core.borrow_mut().note_activity();
         }
@@ -480,14 +484,15 @@ impl<K: Kind> Timed for Driver<K> {
 
     fn handle_timeout(&self, now: Instant) {
         self.armed.set(None);
-        self.core.borrow_mut().handle_timeout(now);
-        self.act();
-        if self.retry_at.get().is_some_and(|when| when <= now) {
-            self.retry_at.set(None);
-            self.contained(|| {
+        self.contained(|| {
+            fault::point("device timer");
+            self.core.borrow_mut().handle_timeout(now);
+            self.run_actions();
+            if self.retry_at.get().is_some_and(|when| when <= now) {
+                self.retry_at.set(None);
                 self.write_out();
-            });
-        }
+            }
+        });
         self.arm();
     }
 }

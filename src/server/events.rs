@@ -20,6 +20,13 @@ pub(super) struct Events {
     late: RefCell<VecDeque<EventInfo>>,
 }
 
+impl Events {
+    /// Whether the host was told of this connection, and not of its end.
+    pub(super) fn has(&self, id: ConnectionId) -> bool {
+        self.infos.borrow().contains_key(&id)
+    }
+}
+
 impl Server {
     pub(super) fn tell_connected(&self, id: ConnectionId, addresses: &Addresses) {
         let Some(core) = self.core.get() else {

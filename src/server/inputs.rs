@@ -18,6 +18,7 @@ use crate::channel::framing::Message;
 use crate::channels::inputs;
 use crate::channels::inputs::keyboard::{self, Keyboard as Keys};
 use crate::channels::inputs::pointer::{Action, Movements, Pointer};
+use crate::fault;
 use crate::host::abi::SpiceKbdInstance;
 use crate::host::clock;
 use crate::host::input::{InputDevice, Keyboard, Mouse, Tablet};
@@ -96,6 +97,7 @@ impl Served for Channel {
     }
 
     fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome {
+        fault::point("inputs message");
         let Some(server) = self.server.upgrade() else {
             return Outcome::Handled;
         };

@@ -68,7 +68,7 @@ use crate::config::home::HomeKind;
 use crate::config::link::LinkPolicy;
 use crate::config::registry::Registry;
 use crate::config::tls::TlsVersion;
-use crate::guard::guard;
+use crate::guard::{completes, guard};
 use crate::host::core::{Core, Timer, Watch};
 use crate::host::migration::Migration;
 use crate::net::io_thread::{ConnectionId, IoThread, Notice};
@@ -89,6 +89,8 @@ pub struct Server {
     registry: RefCell<Registry>,
     /// Until init.
     draft: RefCell<Option<Draft>>,
+    /// Set when the configuration file could not be used.
+    misconfigured: Cell<bool>,
     /// Set by init.
     core: OnceCell<Core>,
     main_thread: Cell<Option<ThreadId>>,
@@ -137,21 +139,40 @@ impl Server {
         let Some(connection) = self.connections.borrow().get(&id).cloned() else {
             return;
         };
-        if writable {
-            match connection.handle_writable() {
-                Ok(drained) => {
-                    if drained {
-                        self.handle_drained(&connection);
+        self.step(id, "socket event", || {
+            if writable {
+                match connection.handle_writable() {
+                    Ok(drained) => {
+                        if drained {
+                            self.handle_drained(&connection);
+                        }
                     }
+                    Err(error) => self.doom(&connection, Ending::fault(error)),
                 }
-                Err(error) => self.doom(&connection, Ending::fault(error)),
             }
-        }
-        if readable {
-            connection.handle_readable();
-            self.pump(&connection);
-        }
+            if readable {
+                connection.handle_readable();
+                self.pump(&connection);
+            }
+        });
         self.reap();
+    }
+
+    /// A step of one connection, or of what is to become one. If it panics, its state is
+    /// suspect and it ends.
+    fn step(&self, id: ConnectionId, name: &str, body: impl FnOnce()) {
+        if completes(name, body) {
+            return;
+        }
+        let connection = self.connections.borrow().get(&id).cloned();
+        if let Some(connection) = connection {
+            return self.doom(&connection, Ending::fault("internal error"));
+        }
+        // Its socket is gone with the step, or belongs to a link.
+        if let Some(io) = &*self.io.borrow() {
+            io.close(id);
+        }
+        self.tell_disconnected(id);
     }
 
     /// The I/O thread has news, or something was put off.
@@ -166,7 +187,8 @@ impl Server {
             guard("pictures", (), || display.pass_on());
         }
         for notice in notices {
-            guard("notice from the I/O thread", (), || self.handle_notice(notice));
+            let id = notice.connection();
+            self.step(id, "notice from the I/O thread", || self.handle_notice(notice));
         }
         self.reap();
     }
@@ -176,7 +198,9 @@ impl Server {
         match notice {
             Notice::Connected(id, addresses) => self.tell_connected(id, &addresses),
             Notice::LinkEnded(id) => self.tell_disconnected(id),
-            Notice::Linked(id, linked) => self.handle_linked(id, *linked),
+            // Unless telling the host of it has failed.
+            Notice::Linked(id, linked) if self.events.has(id) => self.handle_linked(id, *linked),
+            Notice::Linked(..) => {}
             Notice::Arrived(id) => {
                 // A held message first needs room in its device.
                 if let Some(connection) = find(id).filter(|connection| !connection.is_held()) {
@@ -200,16 +224,16 @@ impl Server {
                 Due::Device(id) => {
                     let device = self.timed.borrow().get(&id).and_then(Weak::upgrade);
                     if let Some(device) = device {
-                        device.handle_timeout(now);
+                        guard("timer of a device", (), || device.handle_timeout(now));
                     }
                 }
                 Due::Liveness(id) => {
                     let connection = self.connections.borrow().get(&id).cloned();
                     if let Some(connection) = connection {
-                        self.look_after(&connection, now);
+                        self.step(id, "liveness timer", || self.look_after(&connection, now));
                     }
                 }
-                Due::Locks => self.handle_locks_timeout(now),
+                Due::Locks => guard("locks timer", (), || self.handle_locks_timeout(now)),
             }
         }
         self.arm_timer();

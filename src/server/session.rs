@@ -21,7 +21,8 @@ use crate::channel::run::Parcel;
 use crate::channels::main::{self as main_channel, Request};
 use crate::config::home::HomeKind;
 use crate::config::limits;
-use crate::guard::guard;
+use crate::fault;
+use crate::guard::{completes, guard};
 use crate::host::clock;
 use crate::host::core::Initialized;
 use crate::net::io_thread::{ConnectionId, Linked};
@@ -94,6 +95,7 @@ impl Server {
         let connection = self.establish(id, connection_id, linked, role)?;
         self.clients.borrow_mut().insert(0, Client { connection_id, main: id });
         self.publish_sessions();
+        fault::point("beginning a session");
         crate::info!("client {} connected, session {connection_id:#x}", connection.peer);
         self.begin_session(&connection);
         self.after_establishing(&connection);
@@ -117,9 +119,10 @@ impl Server {
         let twice = served.is_shared() && self.is_linked_twice(&connection);
         if !twice && served.make_way(self, &connection.peer) && !connection.is_closed() {
             served.attach(&connection);
+            fault::point("attached to a channel");
             self.after_establishing(&connection);
         } else {
-            self.close_connection(&connection, "the channel has a client already");
+            self.close_connection(&connection, "the channel cannot have it");
         }
         Ok(())
     }
@@ -190,6 +193,7 @@ impl Server {
             framer,
             outbox,
         };
+        fault::point("about to establish");
         let core = self.core.get().ok_or("the server is not initialised")?;
         let connection = match home {
             HomeKind::Main => {
@@ -203,6 +207,7 @@ impl Server {
         };
         let connection = Rc::new(connection.map_err(|error| error.to_string())?);
         self.connections.borrow_mut().insert(id, Rc::clone(&connection));
+        fault::point("establishing");
         connection.begin().unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
         self.tell_initialized(
             id,
@@ -276,7 +281,7 @@ impl Server {
         if !connection.begin_pump() {
             return;
         }
-        let sound = guard("channel step", false, || {
+        let sound = completes("channel step", || {
             while !connection.is_closed() {
                 match connection.next() {
                     Next::Parcel(parcel) => {
@@ -291,7 +296,6 @@ impl Server {
                     }
                 }
             }
-            true
         });
         connection.end_pump();
         if !sound {
@@ -339,6 +343,7 @@ impl Server {
         state: &RefCell<MainState>,
         message: &Message,
     ) -> Result<(), String> {
+        fault::point("main message");
         let now = Instant::now();
         if let Some(liveness) = &mut state.borrow_mut().liveness {
             liveness.handle_traffic(now);
@@ -428,10 +433,11 @@ impl Server {
         }
         crate::info!("{connection} closed: {reason}");
         self.connections.borrow_mut().remove(&connection.id);
-        match &connection.role {
+        // Whoever else is to be closed, and the host, must not suffer from a fault in this.
+        guard("closing a channel", (), || match &connection.role {
             Role::Main(_) => self.end_session(connection),
             Role::Served(served) => served.detach(connection),
-        }
+        });
         self.tell_disconnected(connection.id);
     }
 

@@ -21,6 +21,7 @@ use crate::channel::run::Parcel;
 use crate::channels::smartcard::{self, DeviceStream, Request, Standing};
 use crate::chardev::{ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
+use crate::fault;
 use crate::host::char_device::CharDevice;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
@@ -144,7 +145,7 @@ impl Served for Device {
             crate::warning!("{LABEL}: its session has the channel already, refusing {newcomer}");
             return false;
         }
-        self.host().is_some()
+        self.is_sound()
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
@@ -178,6 +179,7 @@ impl Served for Device {
     }
 
     fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome {
+        fault::point("smartcard message");
         let standing = self.standing(connection);
         let request = match smartcard::handle(&message, standing) {
             Ok(request) => request,
@@ -214,8 +216,10 @@ impl Keep for Smartcard {
         crate::warning!("{LABEL}: port event on a device without events");
     }
 
-    fn withdraw(_device: &Device, server: &Rc<Server>) {
+    fn withdraw(device: &Device, server: &Rc<Server>) {
         server.withdraw_channel(CHANNEL, "the device was removed");
+        // Still there if detaching it has failed; it holds the device in turn.
+        *device.kind().holder.borrow_mut() = None;
     }
 }
 

@@ -23,6 +23,7 @@ use crate::channels::spicevmc::{self, Request};
 use crate::chardev::{ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
 use crate::config::registry::{Busy, Policy, Service};
+use crate::fault;
 use crate::host::char_device::CharDevice;
 use crate::stats::ChannelCounters;
 use crate::wire::ChannelKey;
@@ -130,7 +131,7 @@ impl Served for Device {
             server.handle_ready(present.id, true, false);
         }
         let Some(present) = self.connection() else {
-            return self.host().is_some();
+            return self.is_sound();
         };
         let vmc = self.kind();
         match vmc.policy.busy {
@@ -147,7 +148,7 @@ impl Served for Device {
             }
         }
         // The device heard that its client is gone, and may have been removed for that.
-        self.host().is_some() && self.connection().is_none()
+        self.is_sound() && self.connection().is_none()
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
@@ -181,6 +182,7 @@ impl Served for Device {
     }
 
     fn handle_message(&self, _: &Rc<Connection>, message: Message) -> Outcome {
+        fault::point("port message");
         let kind = message.kind;
         match spicevmc::handle(message, self.kind().port_name.is_some()) {
             Ok(Request::Data(data)) => match self.take_data(data) {
@@ -251,6 +253,8 @@ impl Keep for Spicevmc {
 
     fn withdraw(device: &Device, server: &Rc<Server>) {
         server.withdraw_channel(device.channel(), "the device was removed");
+        // Still there if detaching it has failed; it holds the device in turn.
+        *device.kind().connection.borrow_mut() = None;
     }
 }
 

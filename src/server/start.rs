@@ -20,6 +20,7 @@ use super::transfer_policy::TransferPolicy;
 use super::{Deadlines, Server, qxl};
 use crate::config::home::HomeKind;
 use crate::config::websocket::WebSocketPolicy;
+use crate::guard::{completes, guard};
 use crate::host::core::Core;
 use crate::link::ticket::Ticketing;
 use crate::link::{ChannelSecurity, LinkOptions, Offer};
@@ -38,6 +39,10 @@ pub enum InitError {
     /// A second init.
     #[error("the server is initialised already")]
     Again,
+    /// Reading the configuration file ended in a fault of ours. Without what it may
+    /// forbid nobody should be served.
+    #[error("the configuration file could not be used")]
+    Configuration,
     /// The host's certificate or key is no good.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
@@ -77,8 +82,11 @@ impl Server {
     /// else, not listening.
     pub fn new() -> Self {
         let server = Self::without_configuration();
-        *server.draft.borrow_mut() = Some(Draft::new());
-        server.configure_for_all();
+        let read = completes("the configuration", || {
+            *server.draft.borrow_mut() = Some(Draft::new());
+            server.configure_for_all();
+        });
+        server.misconfigured.set(!read);
         server
     }
 
@@ -107,6 +115,7 @@ impl Server {
             link_policy: Cell::default(),
             registry: RefCell::default(),
             draft: RefCell::default(),
+            misconfigured: Cell::default(),
             core: OnceCell::new(),
             main_thread: Cell::new(None),
             io: RefCell::default(),
@@ -141,6 +150,9 @@ impl Server {
     pub fn init(self: &Rc<Self>, core: Core) -> Result<(), InitError> {
         if self.core.get().is_some() {
             return Err(InitError::Again);
+        }
+        if self.misconfigured.get() {
+            return Err(InitError::Configuration);
         }
         self.configure_for_vm();
         let tls = self.tls()?;
@@ -243,8 +255,11 @@ impl Server {
         let stream = Stream::new(socket)
             .map_err(|(socket, error)| (socket, ClientRefusal::Unusable(error)))?;
         let id = io.new_id();
-        self.tell_connected(id, &stream.addresses());
-        io.link(id, stream, options);
+        let addresses = stream.addresses();
+        self.step(id, "adding a client", || {
+            self.tell_connected(id, &addresses);
+            io.link(id, stream, options);
+        });
         Ok(())
     }
 
@@ -276,28 +291,39 @@ impl Server {
 
     /// Ends everything: threads, clients, watches and timers. Devices that are
     /// still registered are not called any more.
+    ///
+    /// A fault in one of these steps does not keep the others from being done: the host
+    /// is about to free what the threads and devices use.
     pub fn destroy(self: &Rc<Self>) {
-        self.set_running(false);
-        self.disconnect_clients("the server ends");
+        guard("stopping the devices", (), || self.set_running(false));
+        guard("cutting the clients", (), || self.disconnect_clients("the server ends"));
+        let left: Vec<_> = self.connections.borrow().values().cloned().collect();
+        for connection in left {
+            guard("cutting a client", (), || {
+                self.close_connection(&connection, "the server ends");
+            });
+        }
         let io = self.io.borrow_mut().take();
         if let Some(io) = io {
             io.stop();
             for notice in io.notices() {
                 if let Notice::Connected(id, addresses) = notice {
-                    self.tell_connected(id, &addresses);
+                    guard("a last notice", (), || self.tell_connected(id, &addresses));
                 }
             }
         }
-        self.tell_all_disconnected();
+        guard("the last events", (), || self.tell_all_disconnected());
         for device in std::mem::take(&mut *self.devices.borrow_mut()) {
-            device.remove(self);
+            guard("removing a device", (), || device.remove(self));
         }
         let others = std::mem::take(&mut *self.timed.borrow_mut());
         for device in others.values().filter_map(Weak::upgrade) {
-            device.retire();
+            guard("retiring a device", (), || device.retire());
         }
         for display in std::mem::take(&mut *self.displays.borrow_mut()) {
-            qxl::detach(&display);
+            guard("ending a worker", (), || {
+                qxl::detach(&display);
+            });
         }
         *self.wake_watch.borrow_mut() = None;
         *self.timer.borrow_mut() = None;

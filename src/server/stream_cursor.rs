@@ -15,6 +15,7 @@ use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channels::cursor::{self, Pointer, Request};
 use crate::config::limits;
+use crate::fault;
 use crate::wire::ChannelKey;
 use crate::wire::cursor::{CHANNEL, Point, Shape};
 use crate::wire::link::CapSet;
@@ -119,6 +120,7 @@ impl Served for StreamCursor {
     }
 
     fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome {
+        fault::point("cursor message");
         match cursor::handle(&message) {
             Ok(Request::Sync(generation)) => {
                 self.pointer.borrow_mut().handle_sync(connection.id, generation);

@@ -16,6 +16,7 @@ use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channels::display::{self, Request};
 use crate::channels::stream_device::screen::Screen;
+use crate::fault;
 use crate::wire::ChannelKey;
 use crate::wire::display::capability;
 use crate::wire::link::CapSet;
@@ -192,6 +193,7 @@ impl Served for StreamDisplay {
     }
 
     fn handle_message(&self, connection: &Rc<Connection>, message: Message) -> Outcome {
+        fault::point("display message");
         match display::handle(&message) {
             Ok(Request::Sync(generation)) => {
                 self.screen.borrow_mut().handle_sync(connection.id, generation);

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use super::Server;
 use crate::config::agent::AgentPolicy;
 use crate::config::file::Watch;
+use crate::guard::guard;
 
 /// The policy and where it comes from.
 #[derive(Default)]
@@ -27,6 +28,12 @@ impl Server {
 
     /// What may pass now.
     pub(super) fn transfer_policy(&self) -> AgentPolicy {
+        // After a fault what was allowed before goes on.
+        guard("the changed configuration", (), || self.look_at_transfer_policy());
+        self.transfer_policy.policy.get()
+    }
+
+    fn look_at_transfer_policy(&self) {
         let TransferPolicy { policy, file } = &self.transfer_policy;
         let changed = file.borrow_mut().as_mut().and_then(Watch::changed);
         if let Some(changed) = changed {
@@ -39,6 +46,5 @@ impl Server {
                 crate::info!("what may pass to and from the agent has changed");
             }
         }
-        policy.get()
     }
 }

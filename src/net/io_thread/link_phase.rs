@@ -12,7 +12,6 @@ use socket2::Socket;
 
 use super::{ACCEPT_PAUSE, ConnectionId, Notice, Thread};
 use crate::config::limits;
-use crate::guard::guard;
 use crate::link::LinkOptions;
 use crate::link::shield::Source;
 use crate::log::quota::Quota;
@@ -57,7 +56,8 @@ impl Thread {
                 self.told.begin(id, addresses);
                 self.tell_links(Instant::now());
                 let options = LinkOptions { secured, skip_auth: false };
-                self.begin_link(id, stream, options, Source::of(address), peer);
+                let source = Source::of(address);
+                self.step(id, "accept", |this| this.begin_link(id, stream, options, source, peer));
             }
             Err((_, error)) => {
                 let why = format!("cannot use an accepted connection: {error}");
@@ -89,13 +89,7 @@ impl Thread {
             Ok(link) => {
                 self.links.insert(id, link);
                 // A client that has spoken already is not taken for a silent one.
-                let step = || {
-                    self.step_link(id);
-                    true
-                };
-                if !guard("first step of a link", false, step) {
-                    self.abandon(id);
-                }
+                self.step(id, "first step of a link", |this| this.step_link(id));
             }
             Err(error) => {
                 self.note(
@@ -224,16 +218,22 @@ impl Thread {
     pub(super) fn serve_keys(&mut self) {
         let policy = self.policy.snapshot();
         while let Some(id) = self.waiting_for_key.next() {
-            let Some(link) = self.links.get_mut(&id) else {
-                self.waiting_for_key.pop();
-                continue;
-            };
-            let Some(key) = self.keys.take(link.wants_fresh_key(&*policy)) else {
+            let mut is_dry = false;
+            self.step(id, "link key", |this| {
+                let Some(link) = this.links.get_mut(&id) else {
+                    return this.waiting_for_key.pop();
+                };
+                let Some(key) = this.keys.take(link.wants_fresh_key(&*policy)) else {
+                    is_dry = true;
+                    return;
+                };
+                this.waiting_for_key.pop();
+                let progress = link.handle_key(key, &*policy, Instant::now());
+                this.after_link_step(id, progress);
+            });
+            if is_dry {
                 return;
-            };
-            self.waiting_for_key.pop();
-            let progress = link.handle_key(key, &*policy, Instant::now());
-            self.after_link_step(id, progress);
+            }
         }
     }
 
@@ -247,7 +247,9 @@ impl Thread {
             self.links.iter().filter(|(_, link)| is_late(link)).map(|(id, _)| *id).collect();
         for id in late {
             let why = format!("not finished within {} s", self.link_policy.deadline.as_secs());
-            self.after_link_step(id, Progress::Close(Ended::new(LinkEvent::Late, why)));
+            self.step(id, "link deadline", |this| {
+                this.after_link_step(id, Progress::Close(Ended::new(LinkEvent::Late, why)));
+            });
         }
         let released: Vec<_> = self
             .links
@@ -255,7 +257,7 @@ impl Thread {
             .filter_map(|(id, link)| link.release(now).map(|need| (*id, need)))
             .collect();
         for (id, need) in released {
-            self.authenticate(id, need);
+            self.step(id, "end of a delay", |this| this.authenticate(id, need));
         }
         self.tell_links(now);
         self.tell_dropped(now);

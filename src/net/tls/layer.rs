@@ -10,6 +10,7 @@ use super::super::layers::{Layer, State};
 use super::super::sys;
 use super::reasons;
 use crate::config::limits;
+use crate::fault;
 
 /// The server's end of a TLS connection.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) struct Pipe {
 
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        fault::point("inside OpenSSL, reading");
         if self.arrived.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -38,6 +40,7 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        fault::point("inside OpenSSL, writing");
         self.leaving.extend_from_slice(buffer);
         Ok(buffer.len())
     }
@@ -137,6 +140,7 @@ impl Layer for TlsLayer {
     fn farewell(&mut self, wire: &mut BytesMut) {
         if self.accepted {
             // A connection that broke has nothing to say.
+            fault::point("TLS goodbye");
             let _ = self.tls.shutdown();
         }
         let leaving = &mut self.tls.get_mut().leaving;

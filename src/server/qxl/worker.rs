@@ -21,7 +21,8 @@ use super::shared::Shared;
 use super::showing::Showing;
 use super::surface::{Geometry, PRIMARY, Surface, SurfaceError, Surfaces};
 use crate::canvas::Region;
-use crate::guard::guard;
+use crate::fault;
+use crate::guard::{completes, guard};
 use crate::host::abi::{
     QXL_CMD_CURSOR, QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate, QXLRect,
 };
@@ -98,9 +99,26 @@ impl Worker {
             };
             match request {
                 Ok(Request::Quit) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(request) => guard(THREAD_NAME, (), || self.handle(request)),
+                Ok(request) => self.carry_out(request),
                 Err(RecvTimeoutError::Timeout) => {}
             }
+        }
+    }
+
+    /// A request. What it takes away is gone even if it panics, because the host frees it:
+    /// rings are not read any more, memory is unmapped, and surfaces are not drawn on.
+    fn carry_out(&mut self, request: Request) {
+        let unmaps = matches!(request, Request::RemoveSlot { .. } | Request::ResetSlots);
+        if matches!(request, Request::Stop(_)) {
+            self.running = false;
+        }
+        let frees = matches!(request, Request::DestroyPrimary { .. } | Request::DestroySurfaces(_));
+        let done = completes("QXL request", || self.handle(request));
+        if !done && unmaps {
+            self.memory.clear();
+        }
+        if !done && frees {
+            self.surfaces.clear();
         }
     }
 
@@ -109,7 +127,7 @@ impl Worker {
         if !self.running {
             return Wait::ForRequest;
         }
-        let turn = guard(THREAD_NAME, None, || {
+        let turn = guard("QXL commands", None, || {
             let now = Instant::now();
             Some(self.ring_turn(Ring::Cursor, now).sooner(self.ring_turn(Ring::Display, now)))
         });
@@ -176,7 +194,9 @@ impl Worker {
     }
 
     fn execute(&mut self, ring: Ring, ext: QXLCommandExt) {
-        match Command::parse(&self.device, &self.memory, ring, ext) {
+        let command = Command::parse(&self.device, &self.memory, ring, ext);
+        fault::point("QXL command");
+        match command {
             Ok(command) => self.obey(command),
             Err(error) => self.complain(&error),
         }
@@ -253,7 +273,7 @@ impl Worker {
             }
             Request::Oom => self.oom(),
             Request::Start => self.start(),
-            Request::Stop(_done) => self.running = false,
+            Request::Stop(_done) => {}
             Request::UpdateArea { surface, clear, dirty, done } => {
                 *dirty.lock() = self.update_area(surface, clear, &done);
             }
