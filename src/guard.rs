@@ -5,6 +5,7 @@
 //! and thread body runs inside [`guard`], and so does each step that may fail alone.
 
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
@@ -46,7 +47,7 @@ pub(crate) fn tell_panics_in_the_log() {
 fn note(panic: &PanicHookInfo<'_>) {
     let mut note = message_of(panic.payload()).to_owned();
     if let Some(place) = panic.location() {
-        note.push_str(&format!(" (at {place})"));
+        let _ = write!(note, " (at {place})");
     }
     if let Some(first) = take_note() {
         // A panic while another one is cleaned up after, and perhaps the end of the process.

@@ -21,7 +21,7 @@ const UNDER_WAY: usize = 41;
 fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut viewers = Viewers::new(Policy { compression: 2, ..Policy::default() });
-    viewers.join(1, &CapSet::from_iter(0..u32::from(input.byte() % 16)), input.flag());
+    viewers.join(1, &(0..u32::from(input.byte() % 16)).collect::<CapSet>(), input.flag());
     let (mut size, mut told, mut ready, mut under_way) = (None, None, false, 0);
     while !input.is_empty() {
         match input.byte() % 6 {

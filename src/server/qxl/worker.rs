@@ -20,7 +20,7 @@ use super::screen::ClientMouse;
 use super::shared::Shared;
 use super::showing::Showing;
 use super::surface::{Geometry, PRIMARY, Surface, SurfaceError, Surfaces};
-use crate::canvas::Region;
+use crate::canvas::{DrawError, Region};
 use crate::fault;
 use crate::guard::{completes, guard};
 use crate::host::abi::{
@@ -206,11 +206,12 @@ impl Worker {
     fn obey(&mut self, command: Command) {
         match command.body {
             Ok(Body::Ignored) => {}
-            Ok(Body::Draw(place)) => {
-                if let Err(error) = self.draw(&place) {
-                    self.complain(&error);
-                }
-            }
+            Ok(Body::Draw(place)) => match self.draw(&place) {
+                // What a guest's driver still had to draw when it made the screen smaller.
+                // Upstream is silent about it as well.
+                Ok(()) | Err(DrawableError::Draw(DrawError::Outside)) => {}
+                Err(error) => self.complain(&error),
+            },
             Ok(Body::Update { surface, id }) => match self.surfaces.get(surface) {
                 Ok(_) => self.device.notify_update(id),
                 Err(error) => self.complain(&error),
