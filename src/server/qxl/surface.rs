@@ -119,7 +119,6 @@ impl Geometry {
     }
 
     /// All pixels.
-    #[allow(dead_code, reason = "for those who show surfaces")]
     pub(super) fn bounds(&self) -> Rect {
         Rect::of_size(self.width, self.height)
     }
@@ -132,7 +131,6 @@ impl Surface {
     }
 
     /// Size and layout.
-    #[allow(dead_code, reason = "for those who show surfaces")]
     pub(super) fn geometry(&self) -> &Geometry {
         &self.geometry
     }
@@ -185,12 +183,6 @@ impl Surfaces {
         self.slots.get(id as usize).and_then(Option::as_ref).ok_or(SurfaceError::Id(id))
     }
 
-    /// Ids and surfaces, the primary first.
-    #[allow(dead_code, reason = "for those who show surfaces")]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Surface)> {
-        (0..).zip(&self.slots).filter_map(|(id, slot)| Some((id, slot.as_ref()?)))
-    }
-
     /// Checks that the device announced this id.
     pub(super) fn check_id(&self, id: u32) -> Result<(), SurfaceError> {
         if (id as usize) < self.slots.len() { Ok(()) } else { Err(SurfaceError::Id(id)) }
@@ -231,7 +223,6 @@ impl Surfaces {
     }
 
     /// What happened since the last call, by id.
-    #[allow(dead_code, reason = "for those who show surfaces")]
     pub(super) fn take_changes(&mut self) -> BTreeMap<u32, Change> {
         std::mem::take(&mut self.changes)
     }
@@ -344,7 +335,6 @@ mod tests {
         surfaces.clear_dirty(0);
         assert_eq!(surfaces.dirty(0), Ok(&Region::new()));
         assert!(surfaces.take_changes().is_empty());
-        assert_eq!(surfaces.iter().map(|(id, _)| id).collect::<Vec<_>>(), [0]);
     }
 
     #[test]
