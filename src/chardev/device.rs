@@ -149,7 +149,7 @@ pub struct Device<M, B> {
     pub(super) queued_bytes: usize,
     writing: Passes,
     reading: Passes,
-    actions: VecDeque<Action<M, B>>,
+    pub(super) actions: VecDeque<Action<M, B>>,
 }
 
 impl<M: Clone, B: Clone> Device<M, B> {

@@ -4,7 +4,7 @@
 //! "Migration block"). What comes in is hostile until proved otherwise.
 
 use super::client::Client;
-use super::device::{Device, Origin, Pending, Write};
+use super::device::{Action, Device, Origin, Pending, Write};
 
 /// The fields of the block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,6 +179,10 @@ impl<M: Clone, B: Clone> Device<M, B> {
             let unused = if length == 0 { block.write_client_tokens } else { 0 };
             window.client_tokens_free = free + u64::from(unused);
             window.send_tokens = block.send_tokens.into();
+            // Messages of a read that the client came in the middle of.
+            let waiting = std::iter::from_fn(|| window.pop_ready());
+            self.actions.extend(waiting.map(|message| Action::Send(key, message)));
+            window.deadline = window.deadline.filter(|_| !window.queue.is_empty());
         }
         if let Some((buffer, length @ 1..)) = data {
             let price = block.write_client_tokens;

@@ -134,3 +134,56 @@ impl Server {
         self.devices.borrow_mut().retain(|other| !Rc::ptr_eq(other, device));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// Takes another device away while it goes, as hosts do from inside their callbacks.
+    #[derive(Default)]
+    struct Device {
+        other: RefCell<Option<Rc<dyn InService>>>,
+        removals: Cell<u32>,
+    }
+
+    impl InService for Device {
+        fn host(&self) -> Option<CharDevice> {
+            None
+        }
+
+        fn server(&self) -> Option<Rc<Server>> {
+            None
+        }
+
+        fn start(&self) {}
+
+        fn stop(&self) {}
+
+        fn wakeup(&self) {}
+
+        fn port_event(&self, _: u8) {}
+
+        fn remove(&self, server: &Rc<Server>) {
+            self.removals.set(self.removals.get() + 1);
+            if let Some(other) = self.other.take() {
+                server.remove_char_device(&other);
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_may_take_another_one_away_while_the_server_ends() {
+        let server = Rc::new(Server::new());
+        let (first, second) = (Rc::new(Device::default()), Rc::new(Device::default()));
+        let stranger = Rc::new(Device::default());
+        *first.other.borrow_mut() = Some(Rc::clone(&stranger) as Rc<dyn InService>);
+        for device in [&first, &second] {
+            server.keep_device(Rc::clone(device) as Rc<dyn InService>);
+        }
+        server.destroy();
+        let removals = [first, second, stranger].map(|device| device.removals.get());
+        assert_eq!(removals, [1, 1, 1]);
+    }
+}

@@ -424,6 +424,7 @@ impl<K: Kind> Driver<K> {
         data: Option<(K::Buffer, usize)>,
     ) -> Result<(), RestoreRefusal> {
         self.core.borrow_mut().restore(block, data)?;
+        self.act();
         self.wakeup();
         Ok(())
     }

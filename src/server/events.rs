@@ -61,7 +61,8 @@ impl Server {
     /// Ends what is left when the server ends.
     pub(super) fn tell_all_disconnected(&self) {
         self.tell_late_events();
-        for (_, info) in std::mem::take(&mut *self.events.infos.borrow_mut()) {
+        let infos = std::mem::take(&mut *self.events.infos.borrow_mut());
+        for (_, info) in infos {
             info.disconnected();
         }
     }

@@ -313,14 +313,18 @@ impl Server {
             }
         }
         guard("the last events", (), || self.tell_all_disconnected());
-        for device in std::mem::take(&mut *self.devices.borrow_mut()) {
+        // Not in the loop's head, where the borrow would last as long as the loop: the host
+        // may come back from inside and remove another device.
+        let devices = std::mem::take(&mut *self.devices.borrow_mut());
+        for device in devices {
             guard("removing a device", (), || device.remove(self));
         }
         let others = std::mem::take(&mut *self.timed.borrow_mut());
         for device in others.values().filter_map(Weak::upgrade) {
             guard("retiring a device", (), || device.retire());
         }
-        for display in std::mem::take(&mut *self.displays.borrow_mut()) {
+        let displays = std::mem::take(&mut *self.displays.borrow_mut());
+        for display in displays {
             guard("ending a worker", (), || {
                 qxl::detach(&display);
             });

@@ -477,6 +477,7 @@ impl<'a> Machine<'a> {
         if verdict.is_ok() {
             self.played.restored += 1;
             self.model.restore(block, id);
+            self.act();
             self.pump();
         }
     }

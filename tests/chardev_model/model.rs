@@ -370,6 +370,13 @@ impl Model {
             flow.used = flow.taken - if length > 0 { price } else { 0 };
             flow.returned = 0;
             flow.allowance = block.send_tokens.into();
+            while flow.allowance > 0
+                && let Some(message) = flow.waiting.pop_front()
+            {
+                flow.allowance -= 1;
+                self.wanted.push_back(Action::Send(key, message));
+            }
+            flow.cut_at = flow.cut_at.filter(|_| !flow.waiting.is_empty());
         }
         if length > 0 {
             let origin = if price > 0 { Origin::Client(key) } else { Origin::Server };

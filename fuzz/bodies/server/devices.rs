@@ -237,7 +237,8 @@ impl CharDevice {
             // Called for the last time from inside.
             // SAFETY: as above.
             let removed = unsafe { spice_server_remove_interface(self.base_instance()) };
-            assert_eq!(removed, 0, "a device cannot be removed");
+            // A server that ends has removed some of its devices by itself.
+            assert!(removed == 0 || host::is_ending(), "a device cannot be removed");
             self.removed.set(true);
         }
     }

@@ -28,6 +28,7 @@ thread_local! {
     /// One for all scripts that this thread plays: making the first key takes longer than
     /// a script. Each script leaves it as it was.
     static SERVER: Cell<Option<NonNull<Server>>> = const { Cell::new(None) };
+    static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Loop {
@@ -103,8 +104,10 @@ pub(in crate::bodies) fn server() -> *mut Server {
 
 /// Ends the server, whatever is going on; the next script gets another one.
 pub(super) fn destroy_server() {
+    ENDING.set(true);
     // SAFETY: its devices live longer than this call.
     unsafe { spice_server_destroy(server()) };
+    ENDING.set(false);
     SERVER.set(None);
     super::client::forget_key();
     LOOP.with(|main| {
@@ -112,6 +115,11 @@ pub(super) fn destroy_server() {
         assert!(watched.is_empty(), "still watched: {watched:?}");
         assert!(main.timers.borrow().is_empty(), "a timer is left");
     });
+}
+
+/// Whether the server is about to be destroyed.
+pub(super) fn is_ending() -> bool {
+    ENDING.get()
 }
 
 /// Lets the main loop turn until nothing is left to do.

@@ -221,3 +221,19 @@ fn without_flow_control_no_counter_of_the_block_matters() {
     let (block, _) = device.migrate_out().expect("one client");
     assert_eq!(block.write_client_tokens, u32::MAX, "prices add up without overflow");
 }
+
+#[test]
+fn messages_that_came_before_the_block_leave_with_its_tokens() {
+    let now = Instant::now();
+    let mut device = running(5, 0);
+    assert!(device.begin_read());
+    // A client comes from inside the read, and its message with it.
+    device.client_add(1, window(3, 5, 0), true).expect("a new client");
+    for message in 1..=3 {
+        device.handle_message(&message, now);
+    }
+    let block = Block { connected: true, client_tokens: 5, send_tokens: 2, ..Block::default() };
+    device.restore(&block, None).expect("a good block");
+    assert_eq!(actions(&mut device), [Action::Send(1, 1), Action::Send(1, 2)]);
+    assert_eq!(device.poll_timeout(), Some(now + PATIENCE), "one waits still");
+}
