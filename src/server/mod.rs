@@ -183,7 +183,8 @@ impl Server {
         let notices: Vec<Notice> = io.notices().collect();
         guard("mouse mode", (), || self.settle_mouse_mode());
         guard("cursors", (), || self.settle_cursors());
-        for display in self.pictures.borrow().clone() {
+        let displays = self.pictures.borrow().clone();
+        for display in displays {
             guard("pictures", (), || display.pass_on());
         }
         for notice in notices {

@@ -116,7 +116,8 @@ impl QxlCursor {
             }
         }
         drop(pointer);
-        for client in self.clients.borrow().clone() {
+        let clients = self.clients.borrow().clone();
+        for client in clients {
             self.send(&client);
         }
     }

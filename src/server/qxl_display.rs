@@ -57,7 +57,8 @@ impl QxlDisplay {
 
     /// Hands on what the display's thread has left for the main loop.
     pub(super) fn pass_on(&self) {
-        for viewer in self.viewers.borrow().clone() {
+        let viewers = self.viewers.borrow().clone();
+        for viewer in viewers {
             viewer.pass_on(self);
         }
     }

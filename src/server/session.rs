@@ -81,7 +81,8 @@ impl Server {
         if !self.settings.borrow().allow_multiple_clients {
             self.disconnect_clients("another client takes over");
         }
-        for device in self.devices.borrow().clone() {
+        let devices = self.devices.borrow().clone();
+        for device in devices {
             device.prepare_for_client();
         }
         let connection_id = self.new_session_id()?;
