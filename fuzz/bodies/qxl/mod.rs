@@ -192,9 +192,53 @@ impl Guest<'_> {
                     spice_qxl_stop(qxl);
                     spice_qxl_start(qxl);
                 }
+                _ if operation & 0xc0 == 0x80 => self.drawable(),
+                _ if operation & 0xc0 == 0xc0 => self.image(),
                 _ => host::settle(),
             }
         }
+    }
+
+    /// A drawable with any details (docs/protocol/qxl.md), and its command.
+    fn drawable(&mut self) {
+        let (at, surface) = (self.input.word(), self.surface());
+        let (effect, kind, own) = (self.input.byte(), self.input.byte(), self.input.byte());
+        let mut bytes = vec![0; 8];
+        bytes.extend(surface.to_le_bytes());
+        bytes.extend([effect % 8, kind % 15, u8::from(own == 0xff)]);
+        for _ in 0..8 {
+            bytes.extend(self.number().to_le_bytes());
+        }
+        bytes.extend(u32::from(self.input.byte() % 3).to_le_bytes());
+        bytes.extend(self.address().to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend([0xff; 12]);
+        bytes.extend([0; 48]);
+        for _ in 0..12 {
+            match self.input.byte() % 4 {
+                0 => bytes.extend(self.address().to_le_bytes()),
+                1 => bytes.extend(self.number().to_le_bytes()),
+                2 => bytes.extend(self.input.word().to_le_bytes()),
+                _ => bytes.push(self.input.byte()),
+            }
+        }
+        self.device.write(at.into(), &bytes);
+        let flags = u32::from(own == 0xfe);
+        self.device.push(false, ext(at.into(), 1, GUEST, flags));
+    }
+
+    /// A bitmap that drawables may take.
+    fn image(&mut self) {
+        let at = self.input.word();
+        let (width, height) = (self.number(), self.number());
+        let (format, flags) = (self.input.byte() % 12, self.input.byte() % 8);
+        let (stride, palette, data) = (self.number(), self.address(), self.address());
+        let mut bytes = vec![0; 10];
+        bytes.extend([width, height].map(u32::to_le_bytes).concat());
+        bytes.extend([format, flags]);
+        bytes.extend([width, height, stride].map(u32::to_le_bytes).concat());
+        bytes.extend([palette, data].map(u64::to_le_bytes).concat());
+        self.device.write(at.into(), &bytes);
     }
 
     /// # Safety
@@ -274,12 +318,24 @@ fn seeds() -> Vec<Vec<u8>> {
     let update: &[u8] = &[0, 2, 0, 0, 0, 50, 6, 0, 0, 4, 4, 0];
     let slots: &[u8] = &[7, 1, 0, 16, 0, 16, 1, 0, 1, 0, 0xf1, 1, 0, 0, 8, 1, 6, 0, 0, 4, 4, 0];
     let others: &[u8] = &[11, 0, 0, 0, 12, 2, 5, 0, 0, 0, 32, 3, 0, 0, 8, 49, 13, 0, 13, 5, 14, 15];
+    // A bitmap of 16 by 8 with 32 bits a pixel, flat and from the top; a rectangle in black;
+    // a copy of the bitmap with OP_PUT.
+    let image: &[u8] = &[0xcf, 0, 64, 4, 2, 8, 5, 16, 0, 0, 0, 0, 0, 72];
+    let filled: &[u8] = &[
+        0x8f, 0, 80, 0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 4, 4, 0, 0, 0, 0, 3, 1, 1, 7, 1, 0, 2, 8, 0, 3,
+        0, 1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 3, 0, 3, 0, 3, 0,
+    ];
+    let copied: &[u8] = &[
+        0x8f, 0, 81, 0, 1, 3, 0, 0, 0, 0, 0, 1, 1, 3, 5, 0, 0, 0, 0, 0, 0, 0, 64, 1, 0, 1, 0, 1, 2,
+        1, 4, 2, 8, 0, 3, 0, 3, 0, 1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 3, 0,
+    ];
     let end: &[u8] = &[10, 0, 10, 1, 13, 1, 8, 8];
     [
         &[primary, surface, draw, update][..],
         &[primary, surface, cursor, update, gone, update, end],
         &[slots, primary, update],
         &[primary, others, end, update],
+        &[primary, image, filled, copied, update, surface, copied, update],
         &[&[
             0x87, 0, 0, 0, 0, 1, 1, 0x89, 0xfd, 0xfb, 0xfc, 1, 0, 0, 0, 0, 0, 0x86, 0, 0, 1, 1,
             0xff,
