@@ -307,6 +307,7 @@ impl<K: Kind> Driver<K> {
         {
             run.pass(body.end);
             let accepted = host.write(&run.bytes()[body.clone()]);
+            fault::point("device write");
             let mut core = self.core.borrow_mut();
             if core.handle_direct(accepted, body.len()) {
                 continue;

@@ -202,6 +202,7 @@ impl Served for Device {
 
     /// While nothing waits and the device takes all, the messages go straight to it.
     fn handle_run(&self, connection: &Rc<Connection>, mut run: Run) -> Outcome {
+        fault::point("port message");
         loop {
             self.write_run(&mut run, || !connection.is_closed());
             let Some(body) = run.peek().filter(|_| !connection.is_closed()) else {
