@@ -397,6 +397,9 @@ impl Worker {
                 self.create_surface(PRIMARY, geometry, place, keep, None)
             });
         if let Err(error) = result {
+            if self.surfaces.get(PRIMARY).is_err() {
+                self.primary_is_gone();
+            }
             return self.complain(&format_args!("no primary surface: {error}"));
         }
         self.cursor.begin();
