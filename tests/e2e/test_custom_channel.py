@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 GUIDE = REPOSITORY / "docs" / "custom-channels.md"
 CLIENT = REPOSITORY / "docs" / "examples" / "channel-client.py"
 DEVICE = f"/dev/virtio-ports/{PORT}"
-INPUTS, FS, PLAIN_PORT = 3, 100, 10
+DISPLAY, INPUTS, CURSOR, FS, PLAIN_PORT = 2, 3, 4, 100, 10
 MIB = 1 << 20
 DATA, PORT_INIT = 101, 201
 IDLE_SECONDS = 3
@@ -186,10 +186,9 @@ def a_section_for_this_machine(bench):
 
 
 def with_types(vm, types):
-    """A session whose channels are of these types, besides the inputs channel of every
-    machine."""
+    """A session whose channels are of these types, besides those of every machine."""
     session = raw_link.Session(vm.port)
-    if {kind for kind, _ in session.channels} - {INPUTS} == types:
+    if {kind for kind, _ in session.channels} - {DISPLAY, INPUTS, CURSOR} == types:
         return session
     session.main.close()
     return None

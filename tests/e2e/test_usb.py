@@ -115,7 +115,7 @@ def client_killed_in_mid_read(bench):
         vm.guest.sh("touch /tmp/go")
         wait_reading(vm, "sr0")
         client.kill()
-        log = vm.guest.wait_job(15)
+        log = vm.guest.wait_job(40)
         assert not silent or log.startswith("dd: /dev/sr0: "), f"no error of a read: {log}"
         wait_drives(vm, 0)
         assert not used_slots(vm), vm.qmp.hmp("info usb")
