@@ -248,6 +248,8 @@ static void still_draws(void)
     for (int i = 0; i < p.surface[0].height * p.surface[0].width; i++)
         EXPECT((((uint32_t *)(void *)p.surface[0].pixels)[i] & 0xffffff) == 0);
     painter_close(&p);
+    /* Its digest says nothing here, and what is not run on the reference has none. */
+    tap_result("%s", "");
 }
 
 static void open_guest(void)
