@@ -24,6 +24,9 @@ VISITS = 10
 SOON = 1.0
 # How long it waits, to say how long that is on Debian's library.
 PATIENCE = 5
+# Where the flood comes from, and another address.
+FLOODER = "127.0.0.1"
+OTHER = "127.0.0.2"
 # Below this many seconds a latency says more of the two processors, which eight flooding
 # processes share with the machine, than of the library.
 NOISE = 0.002
@@ -32,14 +35,14 @@ DEVICES = MACHINE + SERIAL_BUS + port(1, PORT)
 
 def start_vm(bench):
     """With a password; the flood knows none."""
-    if is_ours(bench):
-        bench.expect_stderr(r"Spice: .*(refused|waits for \d+ ms|\.\.\. and \d+ more links)")
-    else:
-        bench.expect_stderr("Spice: ")
     return machine(bench, "password-secret=secret")
 
 
 def machine(bench, access, start=None):
+    if is_ours(bench):
+        bench.expect_stderr(r"Spice: .*(refused|waits for \d+ ms|\.\.\. and \d+ more links)")
+    else:
+        bench.expect_stderr("Spice: ")
     config = bench.logs / "link.toml"
     config.write_text(f"[link]\ndeadline = {DEADLINE}\n")
     secret = ["-object", f"secret,id=secret,data={PASSWORD}"]
@@ -98,12 +101,25 @@ def visits(bench, vm, address, password):
     times = []
     try:
         while len(times) < VISITS:
-            times.append(visit(vm, address, password))
+            times.append(visit_again(vm, address, password))
     except (OSError, raw_link.Closed):
         if is_ours(bench):
             raise
         times.append(PATIENCE)
     return times
+
+
+def visit_again(vm, address, password):
+    """From the flooder's own address a client makes way for newer links as the flooder's do,
+    if the processors have no time for it, and tries again. The whole of it in seconds."""
+    begin = time.monotonic()
+    while True:
+        try:
+            visit(vm, address, password)
+            return time.monotonic() - begin
+        except (OSError, raw_link.Closed):
+            if address != FLOODER or time.monotonic() - begin > PATIENCE:
+                raise
 
 
 def during(bench, vm, kind, addresses, password=PASSWORD):
@@ -147,7 +163,7 @@ def idle_connections(bench):
     begin = time.monotonic()
     idle = [socket.create_connection(("127.0.0.1", vm.port), 10) for _ in range(IDLE)]
     held = latency(vm)
-    took = visit(vm, "127.0.0.1", PASSWORD)
+    took = visit(vm, FLOODER, PASSWORD)
     figures = {"query-status, quiet, ms": round(quiet * 1000, 2),
                "query-status, idle connections, ms": round(held * 1000, 2),
                "main and port, ms": round(took * 1000)}
@@ -165,30 +181,30 @@ def idle_connections(bench):
 
 @check
 def connections_of_all_kinds(bench):
-    during(bench, bench.vm, "mixed", ["127.0.0.1", "127.0.0.2"])
+    during(bench, bench.vm, "mixed", [FLOODER, OTHER])
 
 
 @check
 def links_that_leave(bench):
     """Each has taken a key."""
-    during(bench, bench.vm, "link", ["127.0.0.1", "127.0.0.2"])
+    during(bench, bench.vm, "link", [FLOODER, OTHER])
 
 
 @check
 def links_half_open(bench):
     """Each costs a key. Whoever floods from one's own address cannot be told from oneself
     and uses them up; anybody else gets his."""
-    during(bench, bench.vm, "open", ["127.0.0.2"])
+    during(bench, bench.vm, "open", [OTHER])
 
 
 @check
 def wrong_passwords(bench):
     """They delay their own address, nobody else."""
-    during(bench, bench.vm, "wrong", ["127.0.0.2"])
+    during(bench, bench.vm, "wrong", [OTHER])
 
 
 @check
 def without_a_password(bench):
     vm = machine(bench, "disable-ticketing=on", bench.own_vm)
-    during(bench, vm, "open", ["127.0.0.1", "127.0.0.2"], "")
+    during(bench, vm, "open", [FLOODER, OTHER], "")
     bench.quit_cleanly(vm)
