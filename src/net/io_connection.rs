@@ -150,11 +150,11 @@ impl IoConnection {
 mod tests {
     use std::os::fd::AsRawFd;
 
-    use polling::Poller;
     use socket2::{Domain, Socket, Type};
 
     use super::*;
     use crate::channel::framing::{BodyRule, Framer};
+    use crate::net::poller::Poller;
     use crate::net::reactor::{Interest, IoReactor, Reactor};
     use crate::net::stream::Stream;
     use crate::wire::header::HeaderForm;

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
-use polling::{Events, Poller};
 
 use super::crossing::Crossing;
 use super::endpoint::Endpoint;
@@ -25,6 +24,7 @@ use super::keys::KeyStock;
 use super::listener::Listener;
 use super::pending_link::{Ended, PendingLink, Progress};
 use super::policy::SharedPolicy;
+use super::poller::{Events, Poller};
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Addresses, Stream};
 use super::sys::{WakeFd, spawn};
@@ -120,7 +120,7 @@ impl Fetcher {
     pub fn fetch(&self, id: ConnectionId) {
         // Fails only when the thread has ended, and the connection with it.
         if self.commands.send(Command::Fetch(id)).is_ok() {
-            let _ = self.poller.notify();
+            self.poller.call();
         }
     }
 }
@@ -158,9 +158,7 @@ impl IoThread {
         let (send_notice, notices) = unbounded();
         let wake = Arc::new(Wake { fd: WakeFd::new()?, raised: AtomicBool::new(false) });
         let rouse = Arc::clone(&poller);
-        let keys = Arc::new(KeyStock::start(move || {
-            let _ = rouse.notify();
-        })?);
+        let keys = Arc::new(KeyStock::start(move || rouse.call())?);
         let next_id = Arc::new(AtomicU64::new(1));
         let serves_tls = tls.is_some();
         let counters = Arc::new(LinkCounters::default());
@@ -310,7 +308,7 @@ impl IoThread {
     fn command(&self, command: Command) {
         // Fails only when the thread has ended, and then nothing is left to do.
         if self.commands.send(command).is_ok() {
-            let _ = self.poller.notify();
+            self.poller.call();
         }
     }
 }
@@ -359,7 +357,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 impl Thread {
     /// Runs until told to stop.
     fn run(&mut self) {
-        let mut events = Events::new();
+        let mut events = Events::default();
         loop {
             for command in self.commands.clone().try_iter() {
                 if matches!(command, Command::Stop) {
@@ -371,19 +369,15 @@ impl Thread {
             self.serve_keys();
             self.handle_link_times(Instant::now());
             self.watch_listeners();
-            events.clear();
-            // Rounded up by a millisecond: the kernel counts in whole ones.
-            let patience = self.next_time().map(|next| {
-                next.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
-            });
+            let patience =
+                self.next_time().map(|next| next.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poller.wait(&mut events, patience) {
                 crate::warning!("waiting for sockets failed: {error}");
                 std::thread::sleep(ACCEPT_PAUSE);
             }
-            for event in events.iter() {
-                let key = event.key as u64;
-                self.step(key, "socket event", |this| {
-                    this.handle_ready(key, event.readable, event.writable);
+            for ready in events.sockets() {
+                self.step(ready.key, "socket event", |this| {
+                    this.handle_ready(ready.key, ready.readable, ready.writable);
                 });
             }
         }

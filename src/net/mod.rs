@@ -15,6 +15,7 @@ pub mod layers;
 pub mod listener;
 mod pending_link;
 pub mod policy;
+mod poller;
 pub mod reactor;
 pub mod sasl;
 pub mod stream;

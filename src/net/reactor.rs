@@ -7,9 +7,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use polling::{Event, Poller};
-
-use super::sys;
+use super::poller::Poller;
 
 /// What to wait for on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +53,7 @@ pub struct IoReactor {
 pub struct IoRegistration {
     poller: Arc<Poller>,
     fd: RawFd,
-    key: usize,
+    key: u64,
     /// epoll reports a hang-up even to those who wait for nothing, again and
     /// again; so a socket of which nothing is wanted is taken out.
     added: bool,
@@ -72,8 +70,7 @@ impl Reactor for IoReactor {
     type Registration = IoRegistration;
 
     fn register(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<IoRegistration> {
-        let key = key as usize;
-        sys::poller_add(&self.poller, fd, event(key, interest))?;
+        self.poller.add(fd, key, interest)?;
         Ok(IoRegistration { poller: Arc::clone(&self.poller), fd, key, added: true })
     }
 }
@@ -81,10 +78,10 @@ impl Reactor for IoReactor {
 impl Registration for IoRegistration {
     fn set_interest(&mut self, interest: Interest) {
         let changed = match (self.added, interest.is_none()) {
-            (true, true) => sys::poller_delete(&self.poller, self.fd),
-            (true, false) => sys::poller_modify(&self.poller, self.fd, event(self.key, interest)),
+            (true, true) => self.poller.delete(self.fd),
+            (true, false) => self.poller.modify(self.fd, self.key, interest),
             (false, true) => Ok(()),
-            (false, false) => sys::poller_add(&self.poller, self.fd, event(self.key, interest)),
+            (false, false) => self.poller.add(self.fd, self.key, interest),
         };
         match changed {
             Ok(()) => self.added = !interest.is_none(),
@@ -96,13 +93,9 @@ impl Registration for IoRegistration {
 impl Drop for IoRegistration {
     fn drop(&mut self) {
         if self.added
-            && let Err(error) = sys::poller_delete(&self.poller, self.fd)
+            && let Err(error) = self.poller.delete(self.fd)
         {
             crate::warning!("cannot stop watching a socket: {error}");
         }
     }
-}
-
-fn event(key: usize, interest: Interest) -> Event {
-    Event::new(key, interest.read, interest.write)
 }

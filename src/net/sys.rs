@@ -18,12 +18,12 @@ pub mod opus;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::thread::JoinHandle;
 
 use bytes::BytesMut;
 use openssl::ssl::SslStream;
-use polling::{Event, PollMode, Poller};
+use rustix::event::epoll;
 use socket2::Socket;
 
 use crate::guard::guard;
@@ -59,24 +59,36 @@ pub(super) fn tls_read_append<S: io::Read + io::Write>(
     Ok(count)
 }
 
-/// Adds a descriptor to a poller in level-triggered mode.
-pub(super) fn poller_add(poller: &Poller, fd: RawFd, event: Event) -> io::Result<()> {
-    // SAFETY: every registration is deleted before its descriptor is closed:
-    // `IoRegistration` does so when it is dropped, and owners drop it first.
-    unsafe { poller.add_with_mode(fd, event, PollMode::Level) }
+/// Has `epoll` tell of a descriptor.
+pub(super) fn epoll_add(
+    epoll: &OwnedFd,
+    fd: RawFd,
+    key: u64,
+    flags: epoll::EventFlags,
+) -> io::Result<()> {
+    // SAFETY: whoever has it watched has it open: `IoRegistration` is dropped before its
+    // socket is closed, and says so when it is.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(key), flags)?)
 }
 
-/// Removes what [`poller_add`] added.
-pub(super) fn poller_delete(poller: &Poller, fd: RawFd) -> io::Result<()> {
-    // SAFETY: the registration's owner calls this while the descriptor is open.
-    poller.delete(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
-}
-
-/// Changes what is waited for.
-pub(super) fn poller_modify(poller: &Poller, fd: RawFd, event: Event) -> io::Result<()> {
+/// Changes what it tells.
+pub(super) fn epoll_modify(
+    epoll: &OwnedFd,
+    fd: RawFd,
+    key: u64,
+    flags: epoll::EventFlags,
+) -> io::Result<()> {
     // SAFETY: as above.
-    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    poller.modify_with_mode(fd, event, PollMode::Level)
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(epoll::modify(epoll, fd, epoll::EventData::new_u64(key), flags)?)
+}
+
+/// Ends it.
+pub(super) fn epoll_delete(epoll: &OwnedFd, fd: RawFd) -> io::Result<()> {
+    // SAFETY: as above.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(epoll::delete(epoll, fd)?)
 }
 
 /// A descriptor that becomes readable when another thread asks for attention.
