@@ -102,8 +102,8 @@ impl Framer {
         &mut self.input
     }
 
-    /// Makes room for a turn of reading.
-    pub fn prepare(&mut self, buffers: &ReadBuffers) {
+    /// Makes room for a turn of reading, `turn` bytes.
+    pub fn prepare(&mut self, buffers: &ReadBuffers, turn: usize) {
         if !self.borrowed {
             let torn = std::mem::replace(&mut self.input, buffers.take());
             self.input.extend_from_slice(&torn);
@@ -111,7 +111,7 @@ impl Framer {
         }
         // No more than half of it more: a message that is torn for long must not make the
         // buffer grow by a turn each time.
-        self.input.reserve(limits::READ_TURN - self.input.len().min(limits::READ_TURN / 2));
+        self.input.reserve(turn - self.input.len().min(turn / 2));
     }
 
     /// What has been read has been taken out: gives the buffer back, unless much of a
@@ -339,7 +339,7 @@ mod tests {
         let buffers = ReadBuffers::default();
         let mut framer = Framer::new(HeaderForm::Mini, rules);
         let mut arrive = |bytes: &[u8]| {
-            framer.prepare(&buffers);
+            framer.prepare(&buffers, limits::READ_TURN);
             let room = framer.input().capacity() - framer.input().len();
             assert!(room >= limits::READ_TURN / 2, "{room} bytes of room");
             framer.input().extend_from_slice(bytes);

@@ -14,12 +14,12 @@ use crate::config::limits;
 pub struct ReadBuffers(Mutex<Vec<BytesMut>>);
 
 impl ReadBuffers {
-    /// An empty buffer with room for a turn's worth of reading.
+    /// An empty buffer with room for any turn's worth of reading.
     pub fn take(&self) -> BytesMut {
         let mut idle = self.0.lock();
-        let free = idle.iter_mut().position(|buffer| buffer.try_reclaim(limits::READ_TURN));
+        let free = idle.iter_mut().position(|buffer| buffer.try_reclaim(limits::READ_TURN_UNIX));
         free.map_or_else(
-            || BytesMut::with_capacity(limits::READ_TURN),
+            || BytesMut::with_capacity(limits::READ_TURN_UNIX),
             |place| idle.swap_remove(place),
         )
     }
@@ -52,7 +52,7 @@ mod tests {
         drop(read);
         let again = buffers.take();
         assert_eq!(again.as_ptr(), place);
-        assert!(again.is_empty() && again.capacity() >= limits::READ_TURN);
+        assert!(again.is_empty() && again.capacity() >= limits::READ_TURN_UNIX);
     }
 
     #[test]

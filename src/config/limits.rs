@@ -91,14 +91,20 @@ pub const LONGEST_DELAY_MOST: Duration = Duration::from_secs(60);
 /// Connections accepted before links under way have their turn.
 pub const ACCEPT_TURN: usize = 64;
 
-/// Bytes taken from one socket before the next one has its turn.
+/// Bytes taken from one socket before the next one has its turn: few enough that they are
+/// still in the processor's cache when the device sees them.
 pub const READ_TURN: usize = 128 * 1024;
+
+/// The same for a unix socket: all that one holds (208 KiB where nobody has changed the
+/// kernel's default). One that is emptied is filled again meanwhile, one that is not keeps its
+/// client waiting.
+pub const READ_TURN_UNIX: usize = 256 * 1024;
 
 /// How much a read of wrapped bytes asks for at once: large enough that many small messages
 /// come with one system call, small enough to stay in the cache.
 pub const READ_CHUNK: usize = 64 * 1024;
 
-/// Buffers of [`READ_TURN`] bytes that each thread keeps for reading. One would do on the
+/// Buffers of [`READ_TURN_UNIX`] bytes that each thread keeps for reading. One would do on the
 /// main thread; what the I/O thread reads is used up later by another thread.
 pub const IDLE_READ_BUFFERS: usize = 4;
 
@@ -341,6 +347,11 @@ pub const GATHERED: usize = 256 * 1024;
 /// Ticket keys kept ready. A desktop client links ten or so channels at once, and several
 /// may come while others waste keys. All of them take a third of a second to make.
 pub const KEYS_READY: usize = 32;
+
+/// Threads that make ticket keys, each as far as it has a processor. With one, keys and not
+/// sockets decide how many clients get in; with more, whoever wastes keys would have
+/// more of the machine.
+pub const KEY_THREADS: usize = 2;
 
 /// Retry of a refused device write, for devices that do not announce when they
 /// become writable.

@@ -53,9 +53,10 @@ impl<R: Registration> Endpoint<R> {
     /// by [`Endpoint::poll_parcel`].
     pub fn fill(&mut self) -> io::Result<Fill> {
         fault::point("reading a socket");
-        self.framer.prepare(&self.buffers);
+        let turn = self.stream.turn();
+        self.framer.prepare(&self.buffers, turn);
         let mut taken = 0;
-        while taken < limits::READ_TURN {
+        while taken < turn {
             let input = self.framer.input();
             if input.len() == input.capacity() {
                 break;

@@ -1,16 +1,18 @@
 //! RSA keys for tickets, made before a client waits for one.
 //!
-//! A key takes about ten milliseconds, so a thread of its own keeps a small stock.
+//! A key takes about ten milliseconds, so threads of their own keep a small stock: two,
+//! where there are two processors, because they decide how many clients a second get in.
 //! With a password each link gets a fresh key: a reused one would let a recorded
 //! ticket be played back. Without a password nothing secret is sent and one key
 //! serves everybody. A link comes for its key only after its link message and after
 //! what its address has to wait, and addresses take turns when there are too few. A key
 //! that was sent is never given to another link, even if its client left without a ticket:
-//! the ticket may have been on its way, and recorded. The thread keeps the host's priority on purpose: changing it
+//! the ticket may have been on its way, and recorded. The threads keep the host's priority on purpose: changing it
 //! is a forbidden system call under QEMU's sandbox.
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,11 +25,11 @@ use crate::fault;
 use crate::guard::completes;
 use crate::link::ticket::TicketKey;
 
-/// The stock and the thread that refills it; dropping it ends the thread.
+/// The stock and the threads that refill it; dropping it ends them.
 #[derive(Debug)]
 pub struct KeyStock {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -41,23 +43,31 @@ struct State {
     ready: VecDeque<Arc<TicketKey>>,
     /// The key of links that need no secret.
     open: Option<Arc<TicketKey>>,
+    /// Keys being made.
+    under_way: usize,
     /// Fresh keys have been asked for: keep the stock full from now on.
     stocking: bool,
     stop: bool,
 }
 
 impl KeyStock {
-    /// Starts the thread; `ready` is called on it after each new key.
-    pub fn start(ready: impl Fn() + Send + 'static) -> io::Result<Self> {
+    /// Starts the threads; `ready` is called on them after each new key.
+    pub fn start(ready: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
-        let theirs = Arc::clone(&shared);
-        let thread = sys::spawn("spice-keys", move || {
-            // Without keys nobody could link any more.
-            while !completes("key thread", || refill(&theirs, &ready)) {
-                std::thread::sleep(PAUSE);
-            }
-        })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        // From here on an error ends those that have started.
+        let stock = Self { shared, threads: Mutex::default() };
+        for _ in 0..processors.min(limits::KEY_THREADS) {
+            let (shared, ready) = (Arc::clone(&stock.shared), ready.clone());
+            let thread = sys::spawn("spice-keys", move || {
+                // Without keys nobody could link any more.
+                while !completes("key thread", || refill(&shared, &ready)) {
+                    std::thread::sleep(PAUSE);
+                }
+            })?;
+            stock.threads.lock().push(thread);
+        }
+        Ok(stock)
     }
 
     /// A key for one link: fresh, or the shared one when nothing secret will be
@@ -73,11 +83,11 @@ impl KeyStock {
         key
     }
 
-    /// Ends the thread, after the key that it is making.
+    /// Ends the threads, after the keys that they are making.
     pub fn stop(&self) {
         self.shared.state.lock().stop = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
+        self.shared.changed.notify_all();
+        for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
         }
     }
@@ -85,7 +95,7 @@ impl KeyStock {
     /// Begins to fill the stock: tickets with a password are to be expected.
     pub fn expect_fresh(&self) {
         self.shared.state.lock().stocking = true;
-        self.shared.changed.notify_one();
+        self.shared.changed.notify_all();
     }
 }
 
@@ -101,15 +111,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 fn refill(shared: &Shared, ready: &impl Fn()) {
     let mut state = shared.state.lock();
     while !state.stop {
-        let lacking =
-            state.open.is_none() || (state.stocking && state.ready.len() < limits::KEYS_READY);
-        if !lacking {
+        let open = usize::from(state.open.is_none());
+        let wanted = open + if state.stocking { limits::KEYS_READY } else { 0 };
+        if state.ready.len() + state.under_way >= wanted {
             shared.changed.wait(&mut state);
             continue;
         }
+        state.under_way += 1;
         drop(state);
+        let making = UnderWay(shared);
         fault::point("making a key");
         let made = TicketKey::generate();
+        drop(making);
         state = shared.state.lock();
         match made {
             Ok(key) => {
@@ -128,6 +141,15 @@ fn refill(shared: &Shared, ready: &impl Fn()) {
                 shared.changed.wait_for(&mut state, PAUSE);
             }
         }
+    }
+}
+
+/// A key that is being made, even if that panics.
+struct UnderWay<'a>(&'a Shared);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().under_way -= 1;
     }
 }
 

@@ -167,14 +167,21 @@ impl Stream {
         Addresses { local: bytes(local), peer: bytes(peer), peer_text }
     }
 
-    /// Reads once, appending to `buffer` as much as it has room for, or what as many
-    /// bytes of the socket's carry.
+    /// Bytes to be read before another one has its turn.
+    pub fn turn(&self) -> usize {
+        let plain = self.is_unix && !self.is_layered();
+        if plain { limits::READ_TURN_UNIX } else { limits::READ_TURN }
+    }
+
+    /// Reads once, appending to `buffer` as much as it has room for and a turn allows, or
+    /// what as many bytes of the socket's carry.
     pub fn recv(&mut self, buffer: &mut BytesMut) -> io::Result<Received> {
+        let turn = self.turn();
         let Some(arrived) = self.layers.arrived() else {
-            return receive(&self.socket, buffer);
+            return receive(&self.socket, buffer, turn);
         };
         arrived.reserve(limits::READ_CHUNK);
-        let received = receive(&self.socket, arrived)?;
+        let received = receive(&self.socket, arrived, turn)?;
         if matches!(received, Received::Data { .. }) {
             self.unwrap(received, buffer)
         } else {
@@ -269,11 +276,11 @@ impl Drop for Stream {
     }
 }
 
-/// Reads once.
-fn receive(socket: &Socket, buffer: &mut BytesMut) -> io::Result<Received> {
-    let room = buffer.capacity() - buffer.len();
+/// Reads once, `most` bytes at most.
+fn receive(socket: &Socket, buffer: &mut BytesMut, most: usize) -> io::Result<Received> {
+    let room = most.min(buffer.capacity() - buffer.len());
     loop {
-        return match sys::recv_append(socket, buffer) {
+        return match sys::recv_append(socket, buffer, room) {
             Ok(0) => Ok(Received::End),
             Ok(bytes) => Ok(Received::Data { bytes, more: bytes == room }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),

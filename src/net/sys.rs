@@ -28,11 +28,16 @@ use socket2::Socket;
 
 use crate::guard::guard;
 
-/// Reads once from `socket` to the end of `buffer`, as much as it has room for.
-/// 0 means that the peer closed.
-pub(super) fn recv_append(socket: &Socket, buffer: &mut BytesMut) -> io::Result<usize> {
+/// Reads once from `socket` to the end of `buffer`, as much as it has room for and `most`
+/// bytes at most. 0 means that the peer closed.
+pub(super) fn recv_append(
+    socket: &Socket,
+    buffer: &mut BytesMut,
+    most: usize,
+) -> io::Result<usize> {
     let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
-    let count = socket.recv(room)?;
+    let most = most.min(room.len());
+    let count = socket.recv(&mut room[..most])?;
     let length = buffer.len() + count;
     // SAFETY: `recv` filled `count` bytes of the spare capacity, which begins at `len`.
     unsafe { buffer.set_len(length) };
