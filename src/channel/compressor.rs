@@ -108,6 +108,10 @@ impl Packer for Compressor {
             Self::pass(self, length);
         }
     }
+
+    fn another(&self) -> Option<Box<dyn Packer>> {
+        Some(Box::new(Self::new(Arc::clone(&self.counters))))
+    }
 }
 
 impl fmt::Debug for Compressor {

@@ -114,6 +114,13 @@ impl Outbox {
         Self { serial: self.serial, pool, ..Self::new(self.form, self.chunk_size) }
     }
 
+    /// An empty queue that rewrites as this one does, for the same connection's messages
+    /// that are rewritten elsewhere at the same time; `None` if only one can.
+    pub fn beside(&self) -> Option<Self> {
+        let packer = self.packer.as_ref()?.another()?;
+        Some(self.like().with_packer(packer))
+    }
+
     /// Bytes queued, headers included.
     pub fn len(&self) -> usize {
         self.len
@@ -284,6 +291,25 @@ impl Outbox {
         self.len -= moved;
         other.len += moved;
         other.chunks.append(&mut self.chunks);
+    }
+
+    /// Moves the chunk behind the next one to the end of `other`, if there is one and `by`
+    /// would rewrite `least` bytes of it or more: work enough for another thread.
+    pub fn lend_second(&mut self, other: &mut Self, by: &Self, least: usize) {
+        let (Some(second), Some(packer)) = (self.chunks.get(1), &by.packer) else {
+            return;
+        };
+        let tried = messages(self.form, second.pending()).filter(|(head, body)| {
+            let kind = self.form.parse(head).map_or(0, |header| header.kind);
+            packer.would_try(kind, body.len())
+        });
+        let work: usize = tried.map(|(_, body)| body.len()).sum();
+        if work >= least
+            && let Some(second) = self.chunks.remove(1)
+        {
+            self.len -= second.pending().len();
+            other.push_chunk(second);
+        }
     }
 
     /// Moves the next chunk of `raw` to the end of this queue, with its messages

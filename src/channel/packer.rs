@@ -17,4 +17,10 @@ pub trait Packer: Debug + Send {
 
     /// A message leaves without having been looked at.
     fn pass(&mut self, kind: u16, length: usize);
+
+    /// One more, for other messages of the same connection at the same time; `None` where
+    /// each message follows from the last, as sound does.
+    fn another(&self) -> Option<Box<dyn Packer>> {
+        None
+    }
 }

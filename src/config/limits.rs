@@ -344,6 +344,10 @@ pub const FRESH_AFTER: Duration = Duration::from_micros(50);
 /// Gathered bytes that are sent without waiting for the end of the turn.
 pub const GATHERED: usize = 256 * 1024;
 
+/// Bytes to be compressed that are worth another thread: waking it takes as long as
+/// compressing a few thousand.
+pub const PRESSED_BESIDE: usize = 32 * 1024;
+
 /// Ticket keys kept ready. A desktop client links ten or so channels at once, and several
 /// may come while others waste keys. All of them take a third of a second to make.
 pub const KEYS_READY: usize = 32;

@@ -10,7 +10,6 @@ use crate::channel::framing::{Framer, Refused};
 use crate::channel::outbox::{Outbox, SLICES};
 use crate::channel::read_buffers::ReadBuffers;
 use crate::channel::run::Parcel;
-use crate::config::limits;
 use crate::fault;
 
 /// A connection's socket and everything between it and whole messages.

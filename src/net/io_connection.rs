@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::crossing::{Crossing, Delivered};
 use super::endpoint::{Endpoint, Fill};
+use super::press_thread::{Beside, PressThread};
 use super::reactor::IoRegistration;
 use crate::channel::ending::Ending;
 use crate::channel::outbox::Outbox;
@@ -18,6 +19,8 @@ pub(super) struct IoConnection {
     crossing: Arc<Crossing>,
     /// Fetched and not compressed yet.
     raw: Outbox,
+    /// Where two threads can compress: what the other one is lent.
+    beside: Option<(Arc<PressThread>, Beside)>,
     /// Nothing will be read after what is still to be delivered.
     end: Option<Ending>,
 }
@@ -34,7 +37,17 @@ pub(super) struct Report {
 impl IoConnection {
     pub(super) fn new(mut endpoint: Endpoint<IoRegistration>, crossing: Arc<Crossing>) -> Self {
         let raw = endpoint.outbox().like();
-        Self { endpoint, crossing, raw, end: None }
+        Self { endpoint, crossing, raw, beside: None, end: None }
+    }
+
+    /// Has `thread` help with the compression.
+    pub(super) fn share(&mut self, thread: Arc<PressThread>) {
+        self.beside = Beside::of(self.endpoint.outbox()).map(|beside| (thread, beside));
+    }
+
+    /// Whether [`Self::share`] would be of use.
+    pub(super) fn can_share(&mut self) -> bool {
+        Beside::of(self.endpoint.outbox()).is_some()
     }
 
     /// Delivers what was read together with the link and sends what is queued.
@@ -68,17 +81,15 @@ impl IoConnection {
         loop {
             match self.endpoint.flush() {
                 Ok(count) => sent += count,
-                Err(error) => {
-                    self.endpoint.silence();
-                    let end = Some(Ending::fault(error));
-                    let arrived = self.crossing.deliver(VecDeque::new(), end).tell;
-                    return Report { arrived, drained: false };
-                }
+                Err(error) => return self.break_off(Ending::fault(error)),
             }
             if !self.endpoint.outbox().is_empty() {
                 break;
             }
-            sent += self.refill();
+            let Some(saved) = self.refill() else {
+                return self.break_off(Ending::fault("internal error in its compression"));
+            };
+            sent += saved;
             if self.endpoint.outbox().is_empty() {
                 break;
             }
@@ -86,19 +97,37 @@ impl IoConnection {
         Report { drained: self.crossing.sent(sent), arrived: false }
     }
 
-    /// Gets what is to be sent next, one chunk of it if it has to be compressed: the
-    /// socket is to have work while the rest waits. Returns the bytes that compression
-    /// has saved; nobody has to wait for those.
-    fn refill(&mut self) -> usize {
+    fn break_off(&mut self, end: Ending) -> Report {
+        self.endpoint.silence();
+        let arrived = self.crossing.deliver(VecDeque::new(), Some(end)).tell;
+        Report { arrived, drained: false }
+    }
+
+    /// Gets what is to be sent next, one chunk of it for each thread that compresses if it
+    /// has to be: the socket is to have work while the rest waits. Returns the bytes that
+    /// compression has saved; nobody has to wait for those. `None` if it has failed.
+    fn refill(&mut self) -> Option<usize> {
         let outbox = self.endpoint.outbox();
         if !outbox.packs() {
             self.crossing.fetch(outbox);
-            return 0;
+            return Some(0);
         }
         if self.raw.is_empty() {
             self.crossing.fetch(&mut self.raw);
         }
-        outbox.press(&mut self.raw)
+        let Some((thread, mut beside)) = self.beside.take() else {
+            return Some(outbox.press(&mut self.raw));
+        };
+        self.raw.lend_second(&mut beside.raw, &beside.wire, limits::PRESSED_BESIDE);
+        if beside.raw.is_empty() {
+            self.beside = Some((thread, beside));
+            return Some(outbox.press(&mut self.raw));
+        }
+        let (pressed, saved) = thread.press(beside, || outbox.press(&mut self.raw));
+        let (mut beside, more) = pressed?;
+        beside.wire.drain_into(outbox);
+        self.beside = Some((thread, beside));
+        Some(saved + more)
     }
 
     /// The main thread has taken the messages: read on.
@@ -154,6 +183,7 @@ mod tests {
 
     use super::*;
     use crate::channel::framing::{BodyRule, Framer};
+    use crate::channel::packer::Packer;
     use crate::net::poller::Poller;
     use crate::net::reactor::{Interest, IoReactor, Reactor};
     use crate::net::stream::Stream;
@@ -161,20 +191,64 @@ mod tests {
 
     #[test]
     fn a_client_that_is_gone_before_the_first_write_is_told_of() {
-        let (ours, client) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("two sockets");
+        let mut outbox = Outbox::new(HeaderForm::Mini, 1024);
+        outbox.push_raw(&[0; 4]);
+        let (mut connection, crossing, client) = connection(outbox);
         drop(client);
+        assert!(connection.begin().arrived);
+        assert!(crossing.take().ended.is_some());
+    }
+
+    fn connection(outbox: Outbox) -> (IoConnection, Arc<Crossing>, Socket) {
+        let (ours, client) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("two sockets");
         let stream = Stream::new(ours).expect("a good socket");
         let reactor = IoReactor::new(Arc::new(Poller::new().expect("epoll")));
         let registration =
             reactor.register(stream.as_raw_fd(), 1, Interest::READ).expect("it is watched");
-        let form = HeaderForm::Mini;
-        let mut outbox = Outbox::new(form, 1024);
-        outbox.push_raw(&[0; 4]);
         let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len(), 1024));
-        let framer = Framer::new(form, |_| BodyRule::Whole(0));
+        let framer = Framer::new(HeaderForm::Mini, |_| BodyRule::Whole(0));
         let endpoint = Endpoint::new(stream, registration, framer, outbox, Arc::default());
-        let mut connection = IoConnection::new(endpoint, Arc::clone(&crossing));
-        assert!(connection.begin().arrived);
+        (IoConnection::new(endpoint, Arc::clone(&crossing)), crossing, client)
+    }
+
+    /// A packer of which only the first does its work.
+    #[derive(Debug)]
+    struct First {
+        is_first: bool,
+    }
+
+    impl Packer for First {
+        fn would_try(&self, _kind: u16, _length: usize) -> bool {
+            true
+        }
+
+        fn pack(&mut self, _kind: u16, _body: &[u8]) -> Option<(u16, &[u8])> {
+            assert!(self.is_first, "made on purpose");
+            None
+        }
+
+        fn pass(&mut self, _kind: u16, _length: usize) {}
+
+        fn another(&self) -> Option<Box<dyn Packer>> {
+            Some(Box::new(Self { is_first: false }))
+        }
+    }
+
+    #[test]
+    fn a_connection_ends_when_its_second_packer_panics() {
+        let packer = Box::new(First { is_first: true });
+        let outbox = Outbox::new(HeaderForm::Mini, 64 * 1024).with_packer(packer);
+        let (mut connection, crossing, _client) = connection(outbox);
+        connection.share(Arc::new(PressThread::start().expect("a thread")));
+        assert!(!connection.begin().arrived);
+        let block = vec![0; 60 * 1024];
+        crossing.with_outbox(|outbox| outbox.push(101, &block));
+        assert!(!connection.handle_queued().arrived, "alone it is not shared");
+        crossing.with_outbox(|outbox| {
+            outbox.push(101, &block);
+            outbox.push(101, &block);
+        });
+        assert!(connection.handle_queued().arrived);
         assert!(crossing.take().ended.is_some());
     }
 }

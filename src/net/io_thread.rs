@@ -25,6 +25,7 @@ use super::listener::Listener;
 use super::pending_link::{Ended, PendingLink, Progress};
 use super::policy::SharedPolicy;
 use super::poller::{Events, Poller};
+use super::press_thread::PressThread;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
 use super::stream::{Addresses, Stream};
 use super::sys::{WakeFd, spawn};
@@ -184,6 +185,8 @@ impl IoThread {
             quotas: <[Quota; LinkEvent::ALL.len()]>::default(),
             connections: HashMap::new(),
             buffers: Arc::default(),
+            press: None,
+            asked_for_press: false,
         };
         let thread = spawn("spice-io", move || {
             // What panics outside of a connection's step may do so again at once.
@@ -346,6 +349,9 @@ struct Thread {
     quotas: [Quota; LinkEvent::ALL.len()],
     connections: HashMap<ConnectionId, IoConnection>,
     buffers: Arc<ReadBuffers>,
+    /// The thread that shares compression, if there is one and it has been asked for.
+    press: Option<Arc<PressThread>>,
+    asked_for_press: bool,
 }
 
 /// No connection's name: they begin with 1.
@@ -476,7 +482,13 @@ impl Thread {
             Ok(registration) => {
                 let buffers = Arc::clone(&self.buffers);
                 let endpoint = Endpoint::new(stream, registration, framer, outbox, buffers);
-                self.connections.insert(id, IoConnection::new(endpoint, crossing));
+                let mut connection = IoConnection::new(endpoint, crossing);
+                if connection.can_share()
+                    && let Some(thread) = self.press_thread()
+                {
+                    connection.share(thread);
+                }
+                self.connections.insert(id, connection);
                 self.with_connection(id, IoConnection::begin);
             }
             Err(error) => {
@@ -486,6 +498,20 @@ impl Thread {
                 }
             }
         }
+    }
+
+    /// The second thread for compression, where there is a processor for it. Started when
+    /// it is first of use.
+    fn press_thread(&mut self) -> Option<Arc<PressThread>> {
+        if !std::mem::replace(&mut self.asked_for_press, true)
+            && std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+        {
+            match PressThread::start() {
+                Ok(thread) => self.press = Some(Arc::new(thread)),
+                Err(error) => crate::warning!("no second thread for compression: {error}"),
+            }
+        }
+        self.press.clone()
     }
 
     fn with_connection(

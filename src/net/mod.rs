@@ -16,6 +16,7 @@ pub mod listener;
 mod pending_link;
 pub mod policy;
 mod poller;
+mod press_thread;
 pub mod reactor;
 pub mod sasl;
 pub mod stream;

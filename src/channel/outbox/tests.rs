@@ -282,3 +282,50 @@ proptest! {
         prop_assert_eq!(sent, expected);
     }
 }
+
+#[test]
+fn two_may_rewrite_and_the_order_stays() {
+    let mut wire = compressing(HeaderForm::Full);
+    let mut beside = wire.beside().expect("compression can be shared");
+    let mut raw = wire.like();
+    let mut expected = Vec::new();
+    for number in 0..40u8 {
+        let kind = if number % 5 == 4 { 202 } else { DATA };
+        let body = vec![number; 1200];
+        raw.push(kind, &body);
+        expected.push((kind, body));
+    }
+    let (mut lent, mut bytes) = (0, Vec::new());
+    while !raw.is_empty() {
+        let mut second = raw.like();
+        raw.lend_second(&mut second, &beside, 2000);
+        lent += usize::from(!second.is_empty());
+        wire.press(&mut raw);
+        beside.press(&mut second);
+        beside.drain_into(&mut wire);
+        bytes.extend(send_all(&mut wire));
+    }
+    assert!(lent > 3, "{lent} chunks were lent");
+    assert_eq!(received(HeaderForm::Full, &bytes), joined(expected));
+    let serials: Vec<_> = messages(HeaderForm::Full, &bytes).map(|(head, _)| head[0]).collect();
+    assert!(serials.iter().copied().eq(1..=40), "{serials:?}");
+    assert_eq!((wire.len(), raw.len(), beside.len()), (0, 0, 0));
+}
+
+#[test]
+fn what_is_not_work_is_not_lent() {
+    let wire = compressing(HeaderForm::Mini);
+    let beside = wire.beside().expect("compression can be shared");
+    let mut raw = wire.like();
+    for _ in 0..10 {
+        raw.push(202, &[0; 1200]);
+    }
+    let mut second = raw.like();
+    raw.lend_second(&mut second, &beside, 1);
+    assert!(second.is_empty(), "no data");
+    let mut one = wire.like();
+    one.push(DATA, &[0; 1200]);
+    one.lend_second(&mut second, &beside, 1);
+    assert!(second.is_empty() && !one.is_empty(), "there is no second chunk");
+    assert!(outbox().beside().is_none(), "it rewrites nothing");
+}
