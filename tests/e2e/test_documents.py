@@ -26,7 +26,7 @@ def blocks(page, language):
 
 
 def run_page(bench, page):
-    """Runs the commands of a page at the repository's root. What is printed."""
+    """Runs the commands of a page at the repository's root. Returns what is printed."""
     build = bench.library.build
     place = bench.logs / page
     stubs = place / "stubs"
@@ -49,7 +49,7 @@ def run_page(bench, page):
                          check=False)
     (place / "output").write_text(run.stdout + run.stderr)
     assert run.returncode == 0, f"{page}.md: status {run.returncode}: {run.stderr[-600:]}"
-    return run.stdout
+    return run.stdout + run.stderr
 
 
 def is_ours(bench):
@@ -104,7 +104,7 @@ def settings(bench):
                                  check=False)
             assert run.returncode == 0, (page.name, run.stderr)
             seen += 1
-    assert seen >= 4, seen
+    assert seen >= 3, seen
 
 
 @check
