@@ -8,6 +8,7 @@ has changed.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -32,8 +33,9 @@ def main():
     args = arguments()
     # The only crate type: with a second one beside it cargo drops LTO.
     library = ["--lib", "--crate-type", "staticlib"]
+    options, environment = without_paths(args)
     command = [
-        args.cargo, "rustc", *(["--bin", args.bin] if args.bin else library),
+        args.cargo, *options, "rustc", *(["--bin", args.bin] if args.bin else library),
         "--profile", args.profile,
         *(["--no-default-features", "--features", args.features]
           if args.features is not None else []),
@@ -42,7 +44,7 @@ def main():
     ]
     # cargo looks for .cargo/config.toml (vendored sources) from the working
     # directory upwards, not from the manifest.
-    done = subprocess.run(command, cwd=args.source_root, check=False)
+    done = subprocess.run(command, cwd=args.source_root, env=environment, check=False)
     if done.returncode != 0:
         return done.returncode
 
@@ -55,6 +57,22 @@ def main():
     files += [str(args.source_root / name) for name in ("Cargo.toml", "Cargo.lock")]
     write_depfile(args.depfile, args.output, files)
     return 0
+
+
+def without_paths(args):
+    """Options for cargo and an environment, so that rustc writes no path of this machine into
+    what it makes: two builds of one source in two places must be the same bytes."""
+    home = os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")
+    # Where several fit, the last one counts.
+    places = [(args.source_root.resolve(), "."), (args.target_dir.resolve(), "target"),
+              (pathlib.Path(home).resolve(), "cargo")]
+    flags = [f"--remap-path-prefix={place}={name}" for place, name in places]
+    for variable, separator in ("CARGO_ENCODED_RUSTFLAGS", "\x1f"), ("RUSTFLAGS", " "):
+        if variable in os.environ:
+            # cargo looks at flags in one place only, and the first one is this.
+            ours = separator.join(filter(None, [os.environ[variable], *flags]))
+            return [], {**os.environ, variable: ours}
+    return ["--config", f"build.rustflags={json.dumps(flags)}"], None
 
 
 def read_dep_info(path):

@@ -76,6 +76,23 @@ pub const LINK_LINES: u32 = 20;
 /// See [`LINK_LINES`].
 pub const LINK_LINES_WINDOW: Duration = Duration::from_secs(60);
 
+/// Log lines from one place of the source in [`LOG_LINES_WINDOW`]: a peer that makes a place
+/// log may do so for ever. All problems of a configuration file, [`CONFIG_PROBLEMS`], are
+/// told from one.
+pub const LOG_LINES: u32 = 120;
+
+/// The same for accounts of what passed between clients and agent. People do not copy and
+/// paste five times a second; a program can, and an account with gaps is worth little.
+pub const AUDIT_LINES: u32 = 3000;
+
+/// See [`LOG_LINES`]. Twelve lines a minute and place on average come to two megabytes a
+/// day, and a peer reaches few places.
+pub const LOG_LINES_WINDOW: Duration = Duration::from_secs(600);
+
+/// Longest message of a log line in bytes, before odd characters are escaped. Paths are
+/// shorter than this; what peers can put into a line is mostly much shorter.
+pub const LOG_LINE: usize = 4096;
+
 /// Longest deadline that a configuration may give links.
 pub const LINK_DEADLINE_MOST: Duration = Duration::from_secs(3600);
 

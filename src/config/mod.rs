@@ -1,6 +1,7 @@
 //! Settings that do not come from the C API: limits, where connections live, which
 //! device becomes which channel, what may pass to and from the guest's
-//! agent, how old TLS may be, for whom there is WebSocket, and what links may cost.
+//! agent, how old TLS may be, for whom there is WebSocket, what links may cost, and what is
+//! logged.
 //!
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
@@ -10,6 +11,7 @@ pub mod file;
 pub mod home;
 pub mod limits;
 pub mod link;
+pub mod log;
 mod print;
 pub mod registry;
 pub mod stamp;
@@ -19,6 +21,7 @@ pub mod websocket;
 use agent::AgentPolicy;
 use home::HomeKind;
 use link::LinkPolicy;
+use log::LogPolicy;
 use registry::Registry;
 use tls::TlsVersion;
 use websocket::WebSocketPolicy;
@@ -38,4 +41,6 @@ pub struct Config {
     pub websocket: WebSocketPolicy,
     /// How links are kept from harming others.
     pub link: LinkPolicy,
+    /// Which lines are logged, and how.
+    pub log: LogPolicy,
 }

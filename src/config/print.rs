@@ -6,8 +6,10 @@ use super::Config;
 use super::agent::AgentPolicy;
 use super::home::HomeKind;
 use super::link::LinkPolicy;
+use super::log::LogPolicy;
 use super::registry::{Busy, Policy, Selector};
 use super::websocket::{Origin, Origins, WebSocketPolicy};
+use crate::log::{Categories, Category};
 
 /// The text reads as these settings again.
 impl fmt::Display for Config {
@@ -19,6 +21,7 @@ impl fmt::Display for Config {
         };
         write!(f, "[io]\nhome = \"{home}\"\n")?;
         links(f, self.link)?;
+        lines(f, self.log)?;
         write!(f, "\n[tls]\nmin-version = \"{}\"\n", self.oldest_tls.text())?;
         websocket(f, &self.websocket)?;
         write!(f, "\n[channels]\n")?;
@@ -42,6 +45,18 @@ fn links(f: &mut fmt::Formatter<'_>, policy: LinkPolicy) -> fmt::Result {
     write!(f, "\n[link]\ndeadline = {}\npending = {pending}\n", deadline.as_secs())?;
     write!(f, "pending-per-address = {pending_per_address}\nfree-failures = {free_failures}\n")?;
     writeln!(f, "longest-delay = {}", longest_delay.as_secs())
+}
+
+fn lines(f: &mut fmt::Formatter<'_>, policy: LogPolicy) -> fmt::Result {
+    let LogPolicy { level, categories, form } = policy;
+    let list = if categories == Categories::ALL {
+        Quoted("*").to_string()
+    } else {
+        let named = Category::ALL.iter().filter(|(category, _)| categories.has(*category));
+        named.map(|(_, name)| Quoted(name).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    write!(f, "\n[log]\nlevel = \"{}\"\n", level.text())?;
+    write!(f, "categories = [{list}]\nform = \"{}\"\n", form.text())
 }
 
 fn websocket(f: &mut fmt::Formatter<'_>, policy: &WebSocketPolicy) -> fmt::Result {
@@ -109,8 +124,10 @@ mod tests {
     use crate::config::agent::AgentChange;
     use crate::config::file::File;
     use crate::config::link::LinkChange;
+    use crate::config::log::Form;
     use crate::config::registry::{PolicyChange, Registry, Rule};
     use crate::config::tls::TlsVersion;
+    use crate::log::Level;
 
     /// Reads the text of settings, which has to be right.
     fn read(text: &str) -> Config {
@@ -127,6 +144,7 @@ mod tests {
         assert_eq!(a.oldest_tls, b.oldest_tls);
         assert_eq!(a.websocket, b.websocket);
         assert_eq!(a.link, b.link);
+        assert_eq!(a.log, b.log);
         assert_eq!(a.registry.defaults(), b.registry.defaults());
         let rules = |config: &Config| -> Vec<_> {
             config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
@@ -146,6 +164,11 @@ pending = 512
 pending-per-address = 384
 free-failures = 5
 longest-delay = 15
+
+[log]
+level = \"message\"
+categories = [\"*\"]
+form = \"text\"
 
 [tls]
 min-version = \"1.2\"
@@ -254,6 +277,16 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
         )
     }
 
+    fn log_policy() -> impl Strategy<Value = LogPolicy> {
+        let level = prop::sample::select(vec!["warning", "message", "info", "debug"])
+            .prop_map(|text| Level::from_text(text).expect("a level"));
+        let some = prop::collection::vec(prop::sample::select(Category::ALL.to_vec()), 0..4)
+            .prop_map(|some| Categories::only(some.into_iter().map(|(category, _)| category)));
+        let categories = prop_oneof![Just(Categories::ALL), some];
+        (level, categories, prop::sample::select(vec![Form::Text, Form::Json]))
+            .prop_map(|(level, categories, form)| LogPolicy { level, categories, form })
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_reads_the_same(
@@ -266,6 +299,7 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
                 vec![TlsVersion::Tls10, TlsVersion::Tls11, TlsVersion::Tls12, TlsVersion::Tls13]),
             websocket in websocket_policy(),
             link in link_change(),
+            log in log_policy(),
         ) {
             let mut registry = Registry::new(defaults.on(Policy::default()));
             for rule in rules {
@@ -273,7 +307,7 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             }
             let agent = agent.on(AgentPolicy::default());
             let link = link.on(LinkPolicy::default());
-            let config = Config { home, registry, agent, oldest_tls, websocket, link };
+            let config = Config { home, registry, agent, oldest_tls, websocket, link, log };
             assert_same(&read(&config.to_string()), &config);
         }
     }

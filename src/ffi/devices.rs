@@ -169,10 +169,10 @@ pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDevi
             return crate::warning!("{NAME}: the instance is missing");
         };
         // SAFETY: the caller's promise.
-        match handles::any_device(unsafe { instance.as_ref() }.st) {
-            Some(device) => device.wakeup(),
-            None => crate::warning!("{NAME}: the device is not in service"),
-        }
+        let Some(device) = handles::any_device(unsafe { instance.as_ref() }.st) else {
+            return crate::warning!("{NAME}: the device is not in service");
+        };
+        device.wakeup();
     });
 }
 

@@ -25,7 +25,7 @@ pub fn install() {
 
 fn write(level: Level, text: &str) {
     let Some(g_log) = g_log() else {
-        return log::to_stderr(level, text);
+        return log::text_to_stderr(level, text);
     };
     let flag = match level {
         Level::Warning => G_LOG_LEVEL_WARNING,

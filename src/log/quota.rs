@@ -1,29 +1,34 @@
-//! So many lines a minute about one kind of thing, and then one that says how many more
+//! So many lines in a time about one kind of thing, and then one that says how many more
 //! there were.
 //!
 //! No clock and no output: time is a parameter, and the caller writes the lines.
 
-use std::time::Instant;
-
-use crate::config::limits;
+use std::time::{Duration, Instant};
 
 /// The count of one kind.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Quota {
+    most: u32,
+    window: Duration,
     since: Option<Instant>,
     lines: u32,
     dropped: u64,
 }
 
 impl Quota {
+    /// So many lines in each window of time; nothing is written yet.
+    pub const fn new(most: u32, window: Duration) -> Self {
+        Self { most, window, since: None, lines: 0, dropped: 0 }
+    }
+
     /// Whether a line may be written now. What [`Self::take_dropped`] has to say comes
     /// before it.
     pub fn admit(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now >= since + limits::LINK_LINES_WINDOW) {
+        if self.since.is_none_or(|since| now >= since + self.window) {
             self.since = Some(now);
             self.lines = 0;
         }
-        let admitted = self.lines < limits::LINK_LINES;
+        let admitted = self.lines < self.most;
         if admitted {
             self.lines += 1;
         } else {
@@ -34,7 +39,7 @@ impl Quota {
 
     /// When it is to be said how many lines were left out, if any were.
     pub fn due(&self) -> Option<Instant> {
-        self.since.filter(|_| self.dropped > 0).map(|since| since + limits::LINK_LINES_WINDOW)
+        self.since.filter(|_| self.dropped > 0).map(|since| since + self.window)
     }
 
     /// How many lines were left out, when it is time to say so.
@@ -45,20 +50,19 @@ impl Quota {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_flood_becomes_a_few_lines_and_one_number() {
         let start = Instant::now();
-        let mut quota = Quota::default();
+        let window = Duration::from_secs(60);
+        let mut quota = Quota::new(20, window);
         let admitted = (0..1000).filter(|_| quota.admit(start)).count();
-        assert_eq!(admitted, limits::LINK_LINES as usize);
+        assert_eq!(admitted, 20);
         let end = quota.due().expect("lines were left out");
-        let almost = limits::LINK_LINES_WINDOW.saturating_sub(Duration::from_millis(1));
+        let almost = window.saturating_sub(Duration::from_millis(1));
         assert_eq!(quota.take_dropped(start + almost), None);
-        assert_eq!(quota.take_dropped(end), Some(1000 - u64::from(limits::LINK_LINES)));
+        assert_eq!(quota.take_dropped(end), Some(980));
         assert_eq!((quota.due(), quota.take_dropped(end)), (None, None));
         assert!(quota.admit(end));
     }

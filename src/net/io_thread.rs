@@ -182,7 +182,8 @@ impl IoThread {
             told: Told::default(),
             waiting_for_key: Turns::default(),
             counters: Arc::clone(&counters),
-            quotas: <[Quota; LinkEvent::ALL.len()]>::default(),
+            quotas: [const { Quota::new(limits::LINK_LINES, limits::LINK_LINES_WINDOW) };
+                LinkEvent::ALL.len()],
             connections: HashMap::new(),
             buffers: Arc::default(),
             press: None,

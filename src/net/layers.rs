@@ -29,6 +29,9 @@ pub trait Layer: fmt::Debug + Send {
     /// What is to be said before the connection is closed.
     fn farewell(&mut self, wire: &mut BytesMut);
 
+    /// What it is, for the log.
+    fn description(&self) -> String;
+
     /// Bits of the key that the bytes are encrypted with; `None`: this is no encryption.
     fn strength(&self) -> Option<u32> {
         None
@@ -69,6 +72,11 @@ impl Layers {
     /// Bits of the key of the encryption, if there is any.
     pub(super) fn strength(&self) -> Option<u32> {
         self.stack.iter().find_map(|wrapped| wrapped.layer.strength())
+    }
+
+    /// What they are, the one next to the socket first, for the log.
+    pub(super) fn descriptions(&self) -> impl Iterator<Item = String> {
+        self.stack.iter().map(|wrapped| wrapped.layer.description())
     }
 
     /// Puts a layer above the others.
@@ -217,6 +225,10 @@ mod tests {
         fn farewell(&mut self, wire: &mut BytesMut) {
             wire.extend_from_slice(b"3end");
             wire.extend_from_slice(&[self.0]);
+        }
+
+        fn description(&self) -> String {
+            char::from(self.0).to_string()
         }
     }
 

@@ -1,5 +1,6 @@
 //! Listening sockets: TCP, unix, abstract, or one that the host brought.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
@@ -104,6 +105,24 @@ impl Listener {
     }
 }
 
+/// As the log names it.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.socket.as_ref().and_then(|socket| socket.local_addr().ok());
+        let unix = address.as_ref().and_then(|address| {
+            let path = address.as_pathname().map(|path| path.display().to_string());
+            let hidden = address.as_abstract_namespace();
+            path.or_else(|| hidden.map(|name| format!("@{}", String::from_utf8_lossy(name))))
+        });
+        match (address.and_then(|address| address.as_socket()), unix) {
+            (Some(address), _) => write!(f, "{address}")?,
+            (None, Some(path)) => f.write_str(&path)?,
+            (None, None) => f.write_str("a socket of the host's")?,
+        }
+        f.write_str(if self.secured { " (TLS)" } else { "" })
+    }
+}
+
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
@@ -166,6 +185,7 @@ mod tests {
         let first = Listener::tcp("127.0.0.1", 0, Family::Any).expect("any free port");
         let address = first.socket.as_ref().expect("present").local_addr().expect("bound");
         let port = address.as_socket().expect("TCP").port();
+        assert_eq!(first.to_string(), format!("127.0.0.1:{port}"));
         assert!(Listener::tcp("127.0.0.1", port, Family::Any).is_err());
         assert!(Listener::tcp("127.0.0.1", 0, Family::Ipv6).is_err(), "no such address");
     }
@@ -177,6 +197,8 @@ mod tests {
         drop(Listener::unix(path).expect("first"));
         let second = Listener::unix(path).expect("again");
         assert!(second.accept().expect("works").is_none());
+        assert_eq!(second.to_string(), path);
+        assert_eq!(second.with_tls().to_string(), format!("{path} (TLS)"));
         std::fs::remove_file(path).expect("was there");
     }
 }

@@ -32,6 +32,10 @@ pub(super) struct PendingLink {
     options: LinkOptions,
     /// Once the client has chosen SASL.
     sasl: Option<Authentication>,
+    /// The mechanism that it chose there.
+    mechanism: String,
+    /// How it has authenticated, for the log.
+    proof: String,
     /// What comes behind the handshake is wrapped by its security layer.
     wraps: bool,
     /// Bytes that the socket has not taken yet.
@@ -109,6 +113,8 @@ pub struct Linked {
     pub wrapped: bool,
     /// The client's end for people.
     pub peer: String,
+    /// What protects the connection and how the client has authenticated, for people.
+    pub security: String,
 }
 
 impl PendingLink {
@@ -129,6 +135,8 @@ impl PendingLink {
             machine: Link::new(options),
             options,
             sasl: None,
+            mechanism: String::new(),
+            proof: String::new(),
             wraps: false,
             unsent: Vec::new(),
             spoke: false,
@@ -275,7 +283,7 @@ impl PendingLink {
                     continue;
                 }
                 Action::NeedKey => Progress::Authenticating(Need::Key),
-                Action::Authenticated(request) => self.enter(request),
+                Action::Authenticated(request) => self.enter(request, policy),
                 Action::Close(reason) => {
                     Progress::Close(Ended::new(reason.event(), reason.to_string()))
                 }
@@ -303,6 +311,7 @@ impl PendingLink {
             }
             Ask::Start(name, data) => {
                 let answer = self.ask(|sasl| sasl.start(&name, data.as_deref()));
+                self.mechanism = name;
                 self.machine.handle_sasl(answer, policy, now);
             }
             Ask::Step(data) => {
@@ -322,11 +331,18 @@ impl PendingLink {
     }
 
     /// The client has authenticated.
-    fn enter(&mut self, mut request: Request) -> Progress {
+    fn enter(&mut self, mut request: Request, policy: &dyn Policy) -> Progress {
         fault::point("link at its end");
+        self.proof = if self.options.skip_auth {
+            "let in by the host program".to_owned()
+        } else if self.wants_fresh_key(policy) {
+            "password".to_owned()
+        } else {
+            "no password".to_owned()
+        };
         if let Some(sasl) = self.sasl.take() {
             let user = sasl.user().unwrap_or_default();
-            crate::info!("{} is user {user:?}, as SASL says", self.peer);
+            self.proof = format!("SASL {} as user {user:?}", self.mechanism);
             if self.wraps {
                 let unwrapped = std::mem::take(&mut self.unsent);
                 let arrived = BytesMut::from(&request.leftover[..]);
@@ -357,9 +373,10 @@ impl PendingLink {
 
     /// Ends the link phase.
     pub(super) fn into_linked(self, request: Request) -> Linked {
-        let Self { registration, stream, unsent, options, wraps, peer, .. } = self;
+        let Self { registration, stream, unsent, options, wraps, peer, proof, .. } = self;
         drop(registration);
-        Linked { stream, request, unsent, secured: options.secured, wrapped: wraps, peer }
+        let security = format!("{}, {proof}", stream.description());
+        Linked { stream, request, unsent, secured: options.secured, wrapped: wraps, peer, security }
     }
 }
 

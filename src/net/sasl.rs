@@ -114,6 +114,10 @@ impl Layer for SaslLayer {
     }
 
     fn farewell(&mut self, _wire: &mut BytesMut) {}
+
+    fn description(&self) -> String {
+        format!("SASL layer of {} bits", self.exchange.strength())
+    }
 }
 
 #[cfg(test)]

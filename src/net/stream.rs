@@ -109,6 +109,12 @@ impl Stream {
         self.layers.strength()
     }
 
+    /// How the bytes are protected, for the log.
+    pub fn description(&self) -> String {
+        let layers: Vec<_> = self.layers.descriptions().collect();
+        if layers.is_empty() { "plain".to_owned() } else { layers.join(", ") }
+    }
+
     /// Our end and the client's, if they have addresses of the internet.
     pub fn ends(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         let address = |end: io::Result<socket2::SockAddr>| end.ok().and_then(|end| end.as_socket());

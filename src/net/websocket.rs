@@ -211,4 +211,8 @@ impl Layer for WebSocket {
     fn farewell(&mut self, wire: &mut BytesMut) {
         self.close(Some(close_code::NORMAL), wire);
     }
+
+    fn description(&self) -> String {
+        "WebSocket".to_owned()
+    }
 }

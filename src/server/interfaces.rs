@@ -71,7 +71,13 @@ impl Server {
             );
             return Ok(None);
         };
+        let name = port_name.clone().unwrap_or_default();
         let device = self.add_spicevmc(host, service, port_name);
+        if let Some(device) = &device {
+            let (subtype, name) =
+                (String::from_utf8_lossy(&subtype), String::from_utf8_lossy(&name));
+            crate::info!("char device {subtype} {name} is served: {}", device.label());
+        }
         Ok(device.map(|device| device as Rc<dyn InService>))
     }
 

@@ -5,8 +5,10 @@ use super::Server;
 use crate::config::agent::AgentPolicy;
 use crate::config::file::{File, Watch};
 use crate::config::home::HomeKind;
+use crate::config::log::LogPolicy;
 use crate::config::registry::{Rule, RuleError, Service};
 use crate::link::ChannelSecurity;
+use crate::log;
 use crate::stats::ChannelTotals;
 use crate::wire::ChannelKey;
 
@@ -27,6 +29,9 @@ impl Draft {
     pub(super) fn new() -> Self {
         let watch = Watch::new();
         let file = File::find();
+        log::configure(
+            file.as_ref().map_or_else(LogPolicy::default, |file| file.config(None, None).0.log),
+        );
         for problem in file.iter().flat_map(File::problems) {
             crate::warning!("{problem}");
         }
@@ -65,6 +70,7 @@ impl Server {
         if let Some(file) = file {
             let settings = self.settings.borrow();
             let (config, problems) = file.config(settings.name.as_deref(), settings.uuid.as_ref());
+            log::configure(config.log);
             for problem in problems {
                 crate::warning!("{problem}");
             }

@@ -117,7 +117,7 @@ impl Server {
         let channel = served.channel();
         let channel_caps = served.capabilities();
         let offer = Offer { common_caps: common_caps(), channel_caps };
-        crate::debug!("{}: {channel} is there", served.label());
+        crate::info!("{} is there ({channel})", served.label());
         self.channels.borrow_mut().insert(0, served);
         self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
         self.announce(channel);
@@ -128,6 +128,9 @@ impl Server {
 
     /// Takes a channel back: its clients are cut.
     pub(super) fn withdraw_channel(self: &Rc<Self>, channel: ChannelKey, reason: &str) {
+        if let Some(served) = self.channel_of(channel) {
+            crate::info!("{} is gone: {reason}", served.label());
+        }
         self.channels.borrow_mut().retain(|served| served.channel() != channel);
         self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));
         for connection in self.connections_of(channel) {

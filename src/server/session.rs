@@ -60,13 +60,14 @@ impl Server {
     /// A client proved that it may have a channel.
     pub(super) fn handle_linked(self: &Rc<Self>, id: ConnectionId, linked: Linked) {
         let channel = linked.request.channel;
+        let peer = linked.peer.clone();
         let refused = if channel.is_main() {
             self.link_main(id, linked)
         } else {
             self.link_other(id, linked)
         };
         if let Err(reason) = refused {
-            crate::warning!("link to channel {channel} refused: {reason}");
+            crate::warning!(Connection; "{peer}: link to channel {channel} refused: {reason}");
             self.tell_disconnected(id);
         }
     }
@@ -87,6 +88,7 @@ impl Server {
         }
         let connection_id = self.new_session_id()?;
         let is_unix = linked.stream.is_unix();
+        let security = linked.security.clone();
         let state = MainState {
             list_sent: false,
             liveness: (!is_unix).then(|| Liveness::new(Instant::now(), connection_id)),
@@ -97,7 +99,11 @@ impl Server {
         self.clients.borrow_mut().insert(0, Client { connection_id, main: id });
         self.publish_sessions();
         fault::point("beginning a session");
-        crate::info!("client {} connected, session {connection_id:#x}", connection.peer);
+        let peer = &connection.peer;
+        crate::info!(
+            Connection;
+            "client {peer} connected: {security}, session {connection_id:#x}"
+        );
         self.begin_session(&connection);
         self.after_establishing(&connection);
         Ok(())
@@ -116,9 +122,11 @@ impl Server {
             return Err("the channel has just gone".to_owned());
         };
         let role = Role::Served(Rc::clone(&served));
+        let security = linked.security.clone();
         let connection = self.establish(id, connection_id, linked, role)?;
         let twice = served.is_shared() && self.is_linked_twice(&connection);
         if !twice && served.make_way(self, &connection.peer) && !connection.is_closed() {
+            crate::info!("{connection} opened: {security}");
             served.attach(&connection);
             fault::point("attached to a channel");
             self.after_establishing(&connection);
@@ -136,7 +144,7 @@ impl Server {
         linked: Linked,
         role: Role,
     ) -> Result<Rc<Connection>, String> {
-        let Linked { stream, request, unsent, secured, wrapped, peer } = linked;
+        let Linked { stream, request, unsent, secured, wrapped, peer, security: _ } = linked;
         let channel = request.channel;
         let Terms { rules, chunk, data, busy } = match &role {
             Role::Main(_) => {
@@ -432,7 +440,11 @@ impl Server {
         if !connection.close() {
             return;
         }
-        crate::info!("{connection} closed: {reason}");
+        if connection.channel.is_main() {
+            crate::info!(Connection; "client {} left: {reason}", connection.peer);
+        } else {
+            crate::info!("{connection} closed: {reason}");
+        }
         self.connections.borrow_mut().remove(&connection.id);
         // Whoever else is to be closed, and the host, must not suffer from a fault in this.
         guard("closing a channel", (), || match &connection.role {

@@ -242,6 +242,7 @@ impl Keep for Spicevmc {
             event::CLOSED => vmc.port_opened.set(false),
             _ => {}
         }
+        vmc.log_event(event);
         if let Some(connection) = device.connection() {
             vmc.send_message(&connection, wire::PORT_EVENT, &[event]);
         }
@@ -260,6 +261,15 @@ impl Keep for Spicevmc {
 }
 
 impl Spicevmc {
+    fn log_event(&self, event: u8) {
+        let name = String::from_utf8_lossy(self.port_name.as_deref().unwrap_or_default());
+        match event {
+            event::OPENED => crate::info!("{self}: the guest has opened port {name}"),
+            event::CLOSED => crate::info!("{self}: the guest has closed port {name}"),
+            _ => crate::debug!("{self}: event {event} of port {name}"),
+        }
+    }
+
     fn send_message(&self, connection: &Connection, kind: u16, body: &[u8]) {
         if let Err(error) = connection.send(kind, body) {
             self.doom(connection, Ending::fault(error));

@@ -186,6 +186,7 @@ impl Server {
         }
         self.offer_inputs();
         for listener in listeners {
+            crate::info!(Connection; "listening on {listener}");
             io.listen(listener);
         }
         *self.io.borrow_mut() = Some(Rc::new(io));

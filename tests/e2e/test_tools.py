@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from lib.bench import PASSWORD_REFUSED, check
-from lib.devices import MACHINE, PORT, SERIAL_BUS, port
+from lib.devices import MACHINE, PORT, SERIAL_BUS, port, serial
 from lib.pki import Pki
 from lib.qemu import free_port
 from lib.spice_client import random_file, sha256_file
@@ -22,8 +22,9 @@ SECOND = "org.example.second.0"
 DEVICE = f"/dev/virtio-ports/{PORT}"
 (LOST, ARGUMENTS, NO_CONNECTION, TLS, PASSWORD, NO_PORT, BUSY, LEFT_OVER,
  LOCAL) = range(1, 10)
-# What a client that refuses our certificate makes either library say.
-REFUSED = r"SSL|TLS|error:[0-9A-F]{8}:|Spice: .*link from"
+# What a client that refuses our certificate, or asks for a channel that does not exist, makes
+# either library say.
+REFUSED = r"SSL|TLS|error:[0-9A-F]{8}:|Spice: .*(link from|channel_type !=)"
 
 
 def start_vm(bench):
@@ -247,6 +248,73 @@ def nobody_reads_the_output(bench, tools):
     process.stdout.close()
     assert process.wait(20) == LOCAL, process.stderr.read()
     bench.vm.guest.sh("for p in $(pidof cat); do kill $p; done; true")
+
+
+@with_tools
+def somebody_else_has_the_port(bench, tools):
+    """On a server that serves several clients: others end the session of who is there."""
+    bench.expect_stderr("SPICE_DEBUG_ALLOW_MC|multiple client connections|connected already|"
+                        "already connected")
+    os.environ["SPICE_DEBUG_ALLOW_MC"] = "1"
+    try:
+        vm = bench.own_vm(MACHINE + SERIAL_BUS + port(1, PORT) + [
+            "-spice", "port=PORT,addr=127.0.0.1,disable-ticketing=on"])
+    finally:
+        del os.environ["SPICE_DEBUG_ALLOW_MC"]
+    first = tools.begin_port(plain(vm), PORT)
+    wait_until(lambda: len(vm.qmp.command("query-spice").get("channels", [])) == 2, 10,
+               "the first one has the port")
+    got, _, err = tools.port(plain(vm), "10:0", data=b"")
+    assert got == BUSY and "another client" in err, (got, err)
+    # It is not in the list that a second client gets.
+    got, _, err = tools.port(plain(vm), PORT, data=b"")
+    assert got == NO_PORT, (got, err)
+    got, out, err = tools.port("--list", plain(vm))
+    assert (got, out, err) == (0, b"", ""), (got, out, err)
+    assert first.poll() is None, first.stderr.read()
+    first.kill()
+    first.wait()
+    wait_until(lambda: tools.port("--list", plain(vm))[1] == f"{PORT}\t10:0\tclosed\n".encode(),
+               10, "the port is free again")
+
+
+@with_tools
+def ipv6(bench, tools):
+    vm = bench.own_vm(MACHINE + SERIAL_BUS + port(1, PORT) + [
+        "-spice", "port=PORT,addr=::1,ipv6=on,disable-ticketing=on"])
+    listed = f"{PORT}\t10:0\tclosed\n".encode()
+    got, out, err = tools.port("--list", f"spice://[::1]:{vm.port}")
+    assert (got, out, err) == (0, listed, ""), (got, out, err)
+    got, _, err = tools.port("--list", f"spice://127.0.0.1:{vm.port}")
+    assert got == NO_CONNECTION, (got, err)
+    for uri in (f"spice://::1:{vm.port}", "spice://[::1", "spice://[::1]x"):
+        got, _, err = tools.port("--list", uri)
+        assert got == ARGUMENTS, (uri, got, err)
+    number = free_port()
+    tools.serve(f"{PORT}=exec:cat", listen=["--port", number, "--addr", "::1"])
+    got, out, err = tools.port(f"spice://[::1]:{number}", PORT, data=b"by IPv6")
+    assert (got, out, err) == (0, b"by IPv6", ""), (got, out, err)
+
+
+@with_tools
+def a_break_reaches_the_guests_serial_port(bench, tools):
+    """The guest's kernel counts breaks on a serial port that somebody has open."""
+    name = "org.example.serial.0"
+    vm = bench.own_vm(MACHINE + serial(1, name) + [
+        "-spice", "port=PORT,addr=127.0.0.1,disable-ticketing=on"], boot=True)
+    guest = vm.guest
+    guest.wait_boot()
+    guest.sh("(exec 3<>/dev/ttyS2; : >/tmp/opened; sleep 1000) >/dev/null 2>&1 & "
+             "until [ -e /tmp/opened ]; do sleep 0.1; done")
+    line = lambda: guest.sh("grep ^2: /proc/tty/driver/serial")
+    for words, breaks in ([], 0), (["--break"], 1):
+        before = line()
+        assert "brk:" not in before, before
+        got, _, err = tools.port("--linger", "0.5", *words, plain(vm), name, data=b"x")
+        assert (got, err) == (0, ""), (got, err)
+        wait_until(lambda: f"rx:{1 + breaks}" in line() or "brk:" in line(), 10, "what was sent")
+        assert ("brk:1" in line()) == bool(breaks), line()
+    guest.sh("for p in $(pidof sleep); do kill $p; done; true")
 
 
 # ---- spice-serve

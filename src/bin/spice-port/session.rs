@@ -81,12 +81,16 @@ impl<'a> Session<'a> {
     /// Links to the port that is wanted.
     pub(crate) fn port(&mut self, wanted: &Wanted) -> Result<Port, Failure> {
         let mut busy = false;
-        for key in self.channels.clone() {
-            match wanted {
-                Wanted::Channel(channel) if *channel != key => continue,
-                Wanted::Name(_) if !PORT_KINDS.contains(&key.kind) => continue,
-                _ => {}
+        let keys = match wanted {
+            // A server that serves several clients does not list what another one has.
+            Wanted::Channel(channel) => vec![*channel],
+            Wanted::Name(_) => {
+                let mut keys = self.channels.clone();
+                keys.retain(|key| PORT_KINDS.contains(&key.kind));
+                keys
             }
+        };
+        for key in keys {
             match (self.find(key)?, wanted) {
                 (Found::Port(port), Wanted::Channel(_)) => return Ok(*port),
                 (Found::Port(port), Wanted::Name(name)) if port.name == *name => return Ok(*port),
@@ -123,6 +127,12 @@ impl<'a> Session<'a> {
         let mut connection = match self.dialer.link(key, self.id) {
             Ok(connection) => connection,
             Err(Failure { refused: Some(LinkError::ChannelNotAvailable), .. }) => {
+                return Ok(Found::Nothing);
+            }
+            // How servers refuse what does not exist: without a word.
+            Err(Failure { status: status::NO_CONNECTION, refused: None, .. })
+                if !self.channels.contains(&key) =>
+            {
                 return Ok(Found::Nothing);
             }
             Err(failure) => return Err(failure),

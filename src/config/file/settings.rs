@@ -13,14 +13,17 @@ use super::table::{Table, text, truth, whole};
 use crate::config::agent::AgentChange;
 use crate::config::home::HomeKind;
 use crate::config::link::LinkChange;
+use crate::config::log::{Form, LogChange};
 use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
 use crate::config::tls::TlsVersion;
 use crate::config::websocket::{Origin, Origins, WebSocketChange};
+use crate::log::{Categories, Category, Level};
 
 /// The keys that [`Settings::read`] knows.
-pub(super) const SETTINGS: [&str; 9] = [
+pub(super) const SETTINGS: [&str; 10] = [
     "io",
     "link",
+    "log",
     "tls",
     "websocket",
     "channels",
@@ -32,6 +35,7 @@ pub(super) const SETTINGS: [&str; 9] = [
 const IO: [&str; 1] = ["home"];
 const LINK: [&str; 5] =
     ["deadline", "pending", "pending-per-address", "free-failures", "longest-delay"];
+const LOG: [&str; 3] = ["level", "categories", "form"];
 const TLS: [&str; 1] = ["min-version"];
 const WEBSOCKET: [&str; 2] = ["enabled", "origins"];
 const TRANSFER: [&str; 2] = ["direction", "max-size"];
@@ -47,6 +51,7 @@ pub(super) struct Settings {
     pub(super) oldest_tls: Option<TlsVersion>,
     pub(super) websocket: WebSocketChange,
     pub(super) link: LinkChange,
+    pub(super) log: LogChange,
     pub(super) agent: AgentChange,
     /// Each of them may stand in a registry, and beside the others.
     pub(super) rules: Vec<RuleAt>,
@@ -88,6 +93,10 @@ impl Settings {
         if let Some(link) = table.table("link", problems) {
             link.only(&LINK, problems);
             settings.link = links(&link, problems);
+        }
+        if let Some(log) = table.table("log", problems) {
+            log.only(&LOG, problems);
+            settings.log = lines(&log, problems);
         }
         if let Some(tls) = table.table("tls", problems) {
             tls.only(&TLS, problems);
@@ -233,6 +242,29 @@ fn links(table: &Table<'_>, problems: &mut Problems) -> LinkChange {
         free_failures: failures.map(|failures| failures as u32),
         longest_delay: delay.map(Duration::from_secs),
     }
+}
+
+/// What is logged.
+fn lines(table: &Table<'_>, problems: &mut Problems) -> LogChange {
+    let level = |value: &DeValue<'_>| Level::from_text(value.as_str()?);
+    let expected = "\"warning\", \"message\", \"info\" or \"debug\"";
+    let level = table.value("level", expected, problems, level).ok().flatten();
+    let names = Category::ALL.map(|(_, name)| format!("\"{name}\"")).join(", ");
+    let expected = format!("a list of categories ({names}), or [\"*\"]");
+    let categories = table.value("categories", &expected, problems, categories).ok().flatten();
+    let form = |value: &DeValue<'_>| Form::from_text(value.as_str()?);
+    let form = table.value("form", "\"text\" or \"json\"", problems, form).ok().flatten();
+    LogChange { level, categories, form }
+}
+
+fn categories(value: &DeValue<'_>) -> Option<Categories> {
+    let names: Vec<_> =
+        value.as_array()?.iter().map(|item| item.get_ref().as_str()).collect::<Option<_>>()?;
+    if names == ["*"] {
+        return Some(Categories::ALL);
+    }
+    let named: Vec<_> = names.into_iter().map(Category::from_text).collect::<Option<_>>()?;
+    Some(Categories::only(named))
 }
 
 /// What may pass to and from the guest's agent.

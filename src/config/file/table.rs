@@ -176,8 +176,8 @@ fn closest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     /// Slips of the finger that a word can have and still be meant.
     const SLIPS: usize = 2;
     let near = known.iter().map(|known| (distance(key, known, SLIPS), *known));
-    // A word of which nothing is left is another one.
-    let near = near.filter(|(distance, known)| *distance <= SLIPS && *distance < known.len());
+    // A word of which less than half is left is another one.
+    let near = near.filter(|(distance, known)| *distance <= SLIPS && *distance * 2 <= known.len());
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 

@@ -8,9 +8,11 @@ use super::*;
 use crate::config::agent::{AgentPolicy, Clipboard, Files};
 use crate::config::home::HomeKind;
 use crate::config::link::LinkPolicy;
+use crate::config::log::{Form, LogPolicy};
 use crate::config::registry::{Busy, Service};
 use crate::config::tls::TlsVersion;
 use crate::config::websocket::{Origin, Origins, WebSocketPolicy};
+use crate::log::{Categories, Category, Level};
 
 fn parse(text: &str) -> File {
     File::parse(Path::new("f"), text)
@@ -153,6 +155,46 @@ longest-delay = 61
     ];
     assert_eq!(problems(wrong), found);
     assert_eq!(parse(wrong).config(None, None).0.link, LinkPolicy::default());
+}
+
+#[test]
+fn what_is_logged() {
+    let text = "\
+[log]
+level = 'info'
+categories = ['connection', 'audit']
+[[vm]]
+name = 'open'
+[vm.log]
+level = 'debug'
+form = 'json'
+[[vm]]
+name = 'all'
+[vm.log]
+categories = ['*']
+";
+    let categories = Categories::only([Category::Audit, Category::Connection]);
+    let any = LogPolicy { level: Level::Info, categories, form: Form::Text };
+    assert_eq!(config(text, "any").log, any);
+    let open = LogPolicy { level: Level::Debug, form: Form::Json, ..any };
+    assert_eq!(config(text, "open").log, open);
+    let all = LogPolicy { categories: Categories::ALL, ..any };
+    assert_eq!(config(text, "all").log, all);
+    let wrong = "\
+[log]
+level = 'loud'
+categories = ['connection', 'agents']
+form = 'xml'
+";
+    let found = [
+        "2: log.level: expected \"warning\", \"message\", \"info\" or \"debug\", found \"loud\"",
+        "3: log.categories: expected a list of categories (\"connection\", \"channel\", \"device\", \
+         \"agent\", \"display\", \"sound\", \"tls\", \"configuration\", \"api\", \"audit\", \
+         \"internal\"), or [\"*\"], found an array",
+        "4: log.form: expected \"text\" or \"json\", found \"xml\"",
+    ];
+    assert_eq!(problems(wrong), found);
+    assert_eq!(parse(wrong).config(None, None).0.log, LogPolicy::default());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! The decisions are [`Shield`](crate::link::shield::Shield)'s, the steps
 //! [`PendingLink`]'s.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use crate::config::limits;
 use crate::link::LinkOptions;
 use crate::link::shield::Source;
 use crate::log::quota::Quota;
+use crate::log::{self, Category, Level};
 use crate::net::pending_link::{Ended, Need, PendingLink, Progress};
 use crate::net::reactor::{Interest, Registration};
 use crate::net::stream::Stream;
@@ -317,7 +319,7 @@ impl Thread {
         self.counters.count(event);
         self.tell_dropped(now);
         if self.quotas[event as usize].admit(now) {
-            crate::warning!("{line}");
+            say(format_args!("{line}"));
         }
     }
 
@@ -325,7 +327,7 @@ impl Thread {
     pub(super) fn tell_dropped(&mut self, now: Instant) {
         for (event, quota) in LinkEvent::ALL.iter().zip(&mut self.quotas) {
             if let Some(count) = quota.take_dropped(now) {
-                crate::warning!("... and {count} more links: {}", event.name());
+                say(format_args!("... and {count} more links: {}", event.name()));
             }
         }
     }
@@ -333,4 +335,9 @@ impl Thread {
     fn new_id(&self) -> ConnectionId {
         self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
+}
+
+/// Writes a line that has been counted.
+fn say(message: fmt::Arguments<'_>) {
+    log::write_counted(Level::Warning, Category::Connection, (file!(), line!()), message);
 }

@@ -148,6 +148,12 @@ impl Layer for TlsLayer {
         leaving.clear();
     }
 
+    fn description(&self) -> String {
+        let ssl = self.tls.ssl();
+        let cipher = ssl.current_cipher().map_or("no cipher yet", |cipher| cipher.name());
+        format!("{} {cipher}", ssl.version_str())
+    }
+
     fn strength(&self) -> Option<u32> {
         let cipher = self.tls.ssl().current_cipher();
         Some(cipher.map_or(0, |cipher| u32::try_from(cipher.bits().secret).unwrap_or(0)))

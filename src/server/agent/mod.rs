@@ -68,6 +68,7 @@ impl Server {
     fn announce_agent(self: &Rc<Self>, host: CharDevice) {
         self.update_monitors_way();
         self.update_mouse_mode();
+        crate::info!("the guest's agent is attached");
         host.state(true);
         if self.attached_agent().is_none_or(|agent| agent.host() != Some(host)) {
             // It was taken away from inside.
@@ -99,6 +100,7 @@ impl Server {
         agent.stop();
         agent.reset();
         agent.rebind(None);
+        crate::info!("the guest's agent is detached");
         host.state(false);
         self.update_mouse_mode();
         for connection in self.main_connections() {
