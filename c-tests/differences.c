@@ -34,6 +34,9 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_CURSOR_CACHE] = "each picture is sent whole: it is small, and changes seldom",
     [DIFF_TLS_GOODBYE] = "0.15.1 closes the socket without a word",
     [DIFF_EVENTS_OF_A_FLOOD] = "a flood must not reach the host's main thread; 0.15.1 tells each",
+    [DIFF_BEGUN_HEAD] = "0.15.1 looks for it two bytes behind its place, and does not say how long "
+                        "its chunk is",
+    [DIFF_LAST_PIECE] = "the client has used a token up for it; 0.15.1 does not count that",
     [DIFF_CLOSE_CODE] = "RFC 6455 wants the client's code back; 0.15.1 sends none",
 };
 

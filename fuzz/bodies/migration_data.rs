@@ -152,8 +152,8 @@ fn seeds() -> Vec<Vec<u8>> {
         let main = Main {
             device: device(Main::FIXED, 4),
             started: true,
-            from_agent: chunks.position(filter.rest()),
-            to_agent: filter.rest(),
+            from_agent: chunks.position(filter.rest(true)),
+            to_agent: filter.rest(true),
         };
         mains.push(with(MAIN, main.encode(b"data")));
         let _ = chunks.handle(&[*byte]);

@@ -118,10 +118,12 @@ impl Filter {
 
     /// What is left of the present message, for another host. One that does not pass here
     /// does not pass there; nor do the client's monitors go on in the middle.
-    pub fn rest(&self) -> Rest {
+    /// `passes`: what the filter lets pass goes on.
+    pub fn rest(&self, passes: bool) -> Rest {
         let fate = match self.verdict {
-            Verdict::Pass => Fate::Pass,
-            Verdict::Discard | Verdict::Refuse | Verdict::Monitors => Fate::Discard,
+            _ if self.rest == 0 => Fate::Pass,
+            Verdict::Pass if passes => Fate::Pass,
+            _ => Fate::Discard,
         };
         Rest { bytes: self.rest, fate }
     }
@@ -216,11 +218,13 @@ mod tests {
         for (switches, passes) in [(Switches::default(), true), (OFF, false)] {
             let mut here = Filter::default();
             here.handle(&bytes[..50], true, switches).expect("good");
-            let rest = here.rest();
+            let rest = here.rest(true);
             assert_eq!((rest.bytes, rest.fate == Fate::Pass), (70, passes));
+            assert_eq!(here.rest(false).fate, Fate::Discard);
             let mut there = Filter::resume(rest);
             let part = there.handle(&bytes[50..], true, Switches::default()).expect("good");
             assert_eq!((part.verdict == Verdict::Pass, part.ends), (passes, true));
+            assert_eq!(there.rest(false), Rest::default(), "between two messages");
             let next = there.handle(&bytes, true, Switches::default()).expect("good");
             assert!(next.head.is_some());
         }

@@ -18,7 +18,7 @@ use crate::config::limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::wire::agent::MonitorsConfig;
-use crate::wire::migration::main::{self as moving, Rest};
+use crate::wire::migration::main::Rest;
 
 /// What a main channel remembers of its talk with the agent.
 #[derive(Debug, Default)]
@@ -40,9 +40,7 @@ impl ClientSide {
 
     /// What moves to another host: whether it has begun, and the rest of its message.
     pub(super) fn moving(&self) -> (bool, Rest) {
-        let rest = self.filter.rest();
-        let fate = if self.lane.lets_pass() { rest.fate } else { moving::Fate::Discard };
-        (self.started, Rest { fate, ..rest })
+        (self.started, self.filter.rest(self.lane.lets_pass()))
     }
 
     /// Goes on where it was on another host.

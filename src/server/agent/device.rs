@@ -216,11 +216,8 @@ impl VdAgent {
         work: impl FnOnce(FromAgent<'_>) -> T,
     ) -> T {
         let guest = self.guest.borrow();
-        let mut rest = guest.filter.rest();
-        if !guest.lane.lets_pass() || self.late.borrow().contains(&client) {
-            rest.fate = Fate::Discard;
-        }
-        work(guest.chunks.position(rest))
+        let passes = guest.lane.lets_pass() && !self.late.borrow().contains(&client);
+        work(guest.chunks.position(guest.filter.rest(passes)))
     }
 
     /// Goes on where the guest's bytes stopped on another host, with `rest` of a message,
