@@ -407,6 +407,111 @@ static void a_card_cut_in_a_message(void)
     close_source(&b);
 }
 
+/** More than the device's queue takes, and what was on its way when the client was told. */
+static void a_full_queue(void)
+{
+    enum { MESSAGES = 400, LENGTH = 10000 };
+    struct bench b;
+    struct message m;
+    uint8_t *data = malloc(MESSAGES * LENGTH);
+    chardev_fill(data, MESSAGES * LENGTH, 0);
+    open_source(&b, "port", "org.example.0");
+    b.device.accept = 5;
+    b.a.session = link_main(&b, 0);
+    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+    uint8_t *bytes = malloc(MESSAGES * (6 + LENGTH)), *end = bytes;
+    for (int i = 0; i < MESSAGES; i++) {
+        end = put32(put16(end, VMC_DATA), LENGTH);
+        memcpy(end, data + i * LENGTH, LENGTH);
+        end += LENGTH;
+    }
+    size_t sent = client_write_some(&b.c, bytes, (size_t)(end - bytes), 200);
+    EXPECT_MSG(sent > 300000 && sent < (size_t)(end - bytes), "%zu bytes were taken", sent);
+    begin_to_move(&b);
+    EXPECT(client_write(&b.c, bytes + sent, (size_t)(end - bytes) - sent));
+    take_along(&b.c, &m);
+    EXPECT_EQ(m.size, SVMD + MESSAGES * LENGTH - 5);
+    EXPECT_EQ(get32(m.body + 8 + 13), MESSAGES * LENGTH - 5);
+    EXPECT(!memcmp(m.body + SVMD, data + 5, MESSAGES * LENGTH - 5));
+    message_free(&m);
+    free(bytes);
+    free(data);
+    client_close(&b.c);
+    close_source(&b);
+}
+
+/** What comes behind MIGRATE belongs to what moves. */
+static void words_behind_migrate(void)
+{
+    struct bench b;
+    struct message m;
+    open_source(&b, "port", "org.example.0");
+    b.device.accept = 0;
+    b.a.session = link_main(&b, 0);
+    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+    EXPECT(client_send(&b.c, VMC_DATA, "abc", 3));
+    begin_to_move(&b);
+    find(&b.c, S_MIGRATE, &m);
+    message_free(&m);
+    EXPECT(client_send(&b.c, VMC_DATA, "def", 3));
+    /* 0.15.1 tells it, and spice-gtk takes that for the data */
+    if (!reference_library())
+        spice_server_port_event(&b.device.sin, 0);
+    EXPECT(client_send(&b.c, C_FLUSH_MARK, NULL, 0));
+    client_expect(&b.c, S_MIGRATE_DATA, &m);
+    EXPECT(m.size == SVMD + 6 && !memcmp(m.body + SVMD, "abcdef", 6));
+    message_free(&m);
+    EXPECT_EQ(b.device.in_len, 0);
+    client_close(&b.c);
+    close_source(&b);
+}
+
+/** No client is told of an agent that was not there. */
+static void no_agent(void)
+{
+    struct bench b;
+    struct message m;
+    uint8_t rest[MNMD - 8] = { 1 };
+    open_source(&b, NULL, NULL);
+    b.a.session = link_main(&b, 0);
+    begin_to_move(&b);
+    take_along(&b.a.c, &m);
+    expect_body(&m, "MNMD", rest, sizeof rest);
+    message_free(&m);
+    close_source(&b);
+}
+
+/** All tokens of the client are used up, and so are the server's. */
+static void no_tokens_left(void)
+{
+    struct bench b;
+    struct message m;
+    uint8_t *said = agent_message(CLIPBOARD, "hello", 5);
+    open_server(&b);
+    agent_add(&b.a);
+    spice_server_vm_start(b.a.r.server);
+    b.a.session = link_main(&b, 0);
+    agent_start(&b.a.c, 1);
+    agent_settle(&b.a.c);
+    b.a.agent.accept = 0;
+    for (int i = 0; i < WINDOW; i++)
+        EXPECT(client_send(&b.a.c, C_MAIN_AGENT_DATA, said, HEAD + 5));
+    agent_settle(&b.a.c);
+    agent_says(&b.a, CLIPBOARD, "first", 5);
+    client_gets(&b.a.c, CLIPBOARD, "first", 5);
+    agent_says(&b.a, CLIPBOARD, "second", 6);
+    begin_to_move(&b);
+    take_along(&b.a.c, &m);
+    EXPECT_EQ(get32(m.body + 8 + 5), 0);
+    EXPECT_EQ(get32(m.body + 8 + 9), 0);
+    EXPECT_EQ(get32(m.body + 8 + 13), WINDOW * (CHUNK + HEAD + 5));
+    EXPECT_EQ(get32(m.body + 8 + 17), WINDOW);
+    EXPECT_EQ(m.size, MNMD + WINDOW * (CHUNK + HEAD + 5));
+    message_free(&m);
+    free(said);
+    close_source(&b);
+}
+
 /* ---- target ---- */
 
 static void open_target(struct bench *b)
@@ -597,9 +702,159 @@ static void a_screen_goes_on(void)
     rig_close(&b.a.r);
 }
 
+static size_t main_body(uint8_t *body, uint8_t is_connected_there)
+{
+    begin_body(body, "MNMD");
+    memset(body + 8, 0, MNMD - 8);
+    put8(put32(body + 8, 1), is_connected_there);
+    if (is_connected_there)
+        put8(put_block(body + 8, WINDOW, UINT32_MAX, 0, 0, 0), 1);
+    return MNMD;
+}
+
+static void expect_types(struct client *c, const uint16_t *types, size_t n)
+{
+    struct message m;
+    for (size_t i = 0; i < n;) {
+        EXPECT_MSG(client_next(c, &m), "no message, expected %d", types[i]);
+        if (m.type != S_MAIN_MULTIMEDIA_TIME && m.type != S_MAIN_MOUSE_MODE) {
+            EXPECT_MSG(m.type == types[i], "message %d, expected %d", m.type, types[i]);
+            i++;
+        }
+        message_free(&m);
+    }
+    EXPECT(client_send(c, C_MAIN_ATTACH_CHANNELS, NULL, 0));
+    do
+        EXPECT(client_next(c, &m));
+    while (message_free(&m), m.type == S_MAIN_MULTIMEDIA_TIME);
+    EXPECT_MSG(m.type == S_MAIN_CHANNELS_LIST, "message %d behind those expected", m.type);
+}
+
+/** What a client hears of the agent, depending on what was and what is. */
+static void agents_that_come_and_go(void)
+{
+    const uint16_t both[] = { S_MAIN_AGENT_DISCONNECTED, S_MAIN_AGENT_CONNECTED_TOKENS };
+    const struct {
+        int connected, comes, goes, comes_again;
+        const uint16_t *told;
+        size_t n;
+    } table[] = {
+        { 1, 1, 0, 0, NULL, 0 },
+        { 1, 1, 1, 0, both, 1 },
+        { 1, 1, 1, 1, both, 2 },
+        { 1, 0, 0, 0, NULL, 0 },
+        { 0, 1, 0, 0, both + 1, 1 },
+        { 0, 0, 0, 0, NULL, 0 },
+    };
+    for (size_t i = 0; i < TAP_COUNT(table); i++) {
+        struct bench b;
+        uint8_t body[MNMD];
+        if (table[i].goes && !table[i].comes_again && reference_library())
+            continue; /* ends the process */
+        open_server(&b);
+        spice_server_vm_start(b.a.r.server);
+        open_target(&b);
+        if (table[i].comes)
+            agent_add(&b.a);
+        if (table[i].goes)
+            chardev_remove(&b.a.agent);
+        if (table[i].comes_again)
+            agent_add(&b.a);
+        EXPECT(client_send(&b.a.c, C_MIGRATE_DATA, body, main_body(body, table[i].connected)));
+        expect_types(&b.a.c, table[i].told, table[i].n);
+        close_target(&b);
+    }
+}
+
+/** Where not everything may pass, what a client brings is not passed on unseen. */
+static void words_that_nobody_has_looked_at(void)
+{
+    struct bench b;
+    uint8_t body[MNMD + 64];
+    const uint16_t anew[] = { S_MAIN_AGENT_DISCONNECTED, S_MAIN_AGENT_CONNECTED_TOKENS };
+    uint8_t *file = agent_message(FILE_START, "evil", 4);
+    for (int under_way = 0; under_way < 2; under_way++) {
+        open_server(&b);
+        spice_server_set_agent_file_xfer(b.a.r.server, 0);
+        spice_server_vm_start(b.a.r.server);
+        open_target(&b);
+        agent_add(&b.a);
+        b.a.agent.keep_input = true;
+        main_body(body, 1);
+        if (under_way) {
+            put_block(body + 8, WINDOW - 1, UINT32_MAX, CHUNK + HEAD + 4, 1, MNMD);
+            memcpy(put32(put32(body + MNMD, PORT_CLIENT), HEAD + 4), file, HEAD + 4);
+        }
+        EXPECT(client_send(&b.a.c, C_MIGRATE_DATA, body,
+                           under_way ? MNMD + CHUNK + HEAD + 4 : MNMD));
+        expect_types(&b.a.c, anew, under_way ? 2 : 0);
+        if (under_way)
+            agent_gets_on(&b.a, PORT_SERVER, CLIENT_DISCONNECTED, NULL, 0);
+        client_says(&b.a.c, CLIPBOARD, "text", 4);
+        if (under_way) {
+            agent_got_nothing_more(&b.a);
+            agent_start(&b.a.c, ALL_TOKENS);
+            client_says(&b.a.c, CLIPBOARD, "text", 4);
+        }
+        agent_gets(&b.a, CLIPBOARD, "text", 4);
+        close_target(&b);
+    }
+    free(file);
+}
+
+/** Bodies that are not what they say: the channel ends, the server stays. */
+static void bad_bodies(void)
+{
+    uint8_t good[SVMD + 5];
+    begin_body(good, "SVMD");
+    memcpy(put_block(good + 8, UINT32_MAX, UINT32_MAX, 5, 0, SVMD), "cdefg", 5);
+    const struct {
+        size_t at, length;
+        uint32_t word;
+    } table[] = {
+        { 0, sizeof good, 0x444d4e4d },       { 4, sizeof good, 2 },
+        { 8, sizeof good, 2 },                { 8 + 13, sizeof good, 6 },
+        { 8 + 13, sizeof good, UINT32_MAX },  { 8 + 21, sizeof good, 34 },
+        { 8 + 21, sizeof good, UINT32_MAX },  { 8 + 21, sizeof good, 0 },
+        { 8 + 21, sizeof good, 8 },           { 0, 32, 0x444d5653 },
+        { 0, 7, 0x444d5653 },                 { 0, sizeof good - 1, 0x444d5653 },
+    };
+    struct bench b;
+    open_source(&b, "port", "org.example.0");
+    b.device.keep_input = true;
+    open_target(&b);
+    for (size_t i = 0; i < TAP_COUNT(table); i++) {
+        uint8_t body[sizeof good];
+        memcpy(body, good, sizeof good);
+        put32(body + table[i].at, table[i].word);
+        rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+        EXPECT(client_send(&b.c, C_MIGRATE_DATA, body, (uint32_t)table[i].length));
+        EXPECT_MSG(client_closed(&b.c), "body %zu was taken", i);
+        EXPECT(tap_log_lines("migration data refused") == (int)i + 1);
+        client_close(&b.c);
+    }
+    EXPECT_EQ(b.device.in_len, 0);
+    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+    EXPECT(client_send(&b.c, VMC_DATA, "early", 5));
+    EXPECT(client_closed(&b.c));
+    client_close(&b.c);
+    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+    EXPECT(client_send(&b.c, C_MIGRATE_DATA, good, sizeof good));
+    EXPECT(chardev_wait_input(&b.device, 5));
+    EXPECT(client_send(&b.c, C_MIGRATE_DATA, good, sizeof good));
+    EXPECT(client_closed(&b.c));
+    EXPECT_EQ(b.device.in_len, 5);
+    client_close(&b.c);
+    close_target(&b);
+}
+
 static const struct tap_case cases[] = {
     TAP_CASE(data_that_the_device_has_not_taken),
     TAP_CASE(nothing_waits),
+    TAP_CASE(a_full_queue),
+    TAP_CASE(words_behind_migrate),
+    TAP_CASE(no_agent),
+    TAP_CASE(no_tokens_left),
     TAP_CASE(movements_are_counted),
     TAP_CASE(an_agent_cut_in_a_head),
     TAP_CASE(an_agent_cut_in_a_body),
@@ -609,6 +864,9 @@ static const struct tap_case cases[] = {
     TAP_CASE(a_device_gets_the_data),
     TAP_CASE(an_agent_that_is_there_goes_on),
     TAP_CASE(an_agent_that_comes_goes_on),
+    TAP_CASE(agents_that_come_and_go),
+    TAP_CASE(words_that_nobody_has_looked_at),
+    TAP_CASE(bad_bodies),
     TAP_CASE(a_card_goes_on),
     TAP_CASE(a_screen_goes_on),
     TAP_CASE(missed_acknowledgements_are_sent),
