@@ -160,7 +160,7 @@ pub fn surface_create(id: u32, (width, height): (u32, u32), format: u32, flags: 
     words(&[id, width, height, format, flags])
 }
 
-/// INVAL_ALL_PIXMAPS: u8 count, then for each channel that the client first has to have
+/// `INVAL_ALL_PIXMAPS`: u8 count, then for each channel that the client first has to have
 /// come so far on u8 type, u8 id, u64 serial.
 pub fn inval_all_pixmaps(wait: impl Iterator<Item = (u8, u64)>) -> Vec<u8> {
     let mut body = vec![0];

@@ -113,7 +113,7 @@ mod tests {
     fn what_has_begun_goes_on_on_another_host() {
         let (first, second) = (said(kind::APDU, b"abcd"), said(kind::ATR, b"atr"));
         let long = Header { kind: kind::APDU, reader: 0, length: 200_000 }.to_device(&[]);
-        let long = [&long[..], &[7; 200_000]].concat();
+        let long = [&long[..], &vec![7; 200_000]].concat();
         let bytes = [&first[..], &second, &long, &first].concat();
         for cut in (0..60).chain([100_000, 200_000, bytes.len()]) {
             let (here, there) = bytes.split_at(cut);
