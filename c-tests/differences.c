@@ -34,6 +34,9 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_CURSOR_CACHE] = "each picture is sent whole: it is small, and changes seldom",
     [DIFF_TLS_GOODBYE] = "0.15.1 closes the socket without a word",
     [DIFF_EVENTS_OF_A_FLOOD] = "a flood must not reach the host's main thread; 0.15.1 tells each",
+    [DIFF_BEGUN_HEAD] = "0.15.1 looks for it two bytes behind its place, and does not say how long "
+                        "its chunk is",
+    [DIFF_LAST_PIECE] = "the client has used a token up for it; 0.15.1 does not count that",
     [DIFF_CLOSE_CODE] = "RFC 6455 wants the client's code back; 0.15.1 sends none",
 };
 
@@ -50,6 +53,9 @@ static const struct {
       "uses the channel client that is gone when a token comes back" },
     { "devices", "keyboard_and_mouse_come_and_go", "keeps both for ever and uses freed memory" },
     { "devices", "removed_after_destroy", "reaches the server that is gone" },
+    { "migration-data", "a_full_queue", "reads no further, so that the flush mark never comes" },
+    { "migration-data", "words_that_nobody_has_looked_at", "passes them on" },
+    { "migration-data", "bad_bodies", "ends the process" },
     { "settings", "invalid_wan_compression", "ends the process" },
     { "cve", "CVE_2015_3247", "ends the process" },
     { "cve", "CVE_2016_0749", "takes memory for what is announced and waits" },

@@ -63,6 +63,10 @@ enum difference {
     DIFF_MUTED_NEWCOMER,
     /** Pointers with a name are remembered by clients. */
     DIFF_CURSOR_CACHE,
+    /** How the begun head of an agent's message moves to another host. */
+    DIFF_BEGUN_HEAD,
+    /** Tokens of the client behind the piece that it gets before it moves. */
+    DIFF_LAST_PIECE,
     DIFF_COUNT
 };
 

@@ -47,6 +47,7 @@ smoke! {
     lz4
     main_messages
     migration_block
+    migration_data
     outbox
     qxl
     server

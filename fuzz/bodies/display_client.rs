@@ -29,8 +29,8 @@ fn run(bytes: &[u8]) {
                 let kind = u16::from(input.byte());
                 let message = Message { kind, body: Bytes::copy_from_slice(input.run()) };
                 match display::handle(&message) {
-                    Ok(Request::Init) => {
-                        assert_eq!(viewers.handle_init(1), !ready);
+                    Ok(Request::Init(caches)) => {
+                        assert_eq!(viewers.handle_init(1, caches), !ready);
                         ready = true;
                     }
                     Ok(Request::Sync(generation)) => viewers.handle_sync(1, generation),

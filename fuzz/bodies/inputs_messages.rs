@@ -43,7 +43,7 @@ fn run(bytes: &[u8]) {
                 let is_movement =
                     matches!(event, PointerEvent::Motion { .. } | PointerEvent::Position { .. });
                 moved += usize::from(is_movement);
-                acknowledged += usize::from(movements.handle(&event));
+                acknowledged += usize::from(movements.handle(&event, false));
                 let told = pointer.handle(event, mover);
                 assert!(told.is_some() || is_movement, "buttons always do something");
                 if let Some(Action::Agent(told)) = told {

@@ -22,6 +22,7 @@ pub(crate) mod lz4;
 mod machine;
 pub(crate) mod main_messages;
 pub(crate) mod migration_block;
+pub(crate) mod migration_data;
 #[path = "../../tests/chardev_model/model.rs"]
 mod model;
 pub(crate) mod outbox;
@@ -61,6 +62,7 @@ pub(crate) const ALL: &[Body] = &[
     lz4::BODY,
     main_messages::BODY,
     migration_block::BODY,
+    migration_data::BODY,
     outbox::BODY,
     qxl::BODY,
     server::BODY,

@@ -13,6 +13,7 @@ use super::read_buffers::ReadBuffers;
 use super::run::{Parcel, Run};
 use crate::config::limits;
 use crate::stats::ChannelCounters;
+use crate::wire::common::MIGRATE_DATA;
 use crate::wire::header::HeaderForm;
 use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
@@ -68,6 +69,8 @@ pub struct Framer {
     decompressor: Option<Decompressor>,
     /// Where data are counted.
     counters: Option<Arc<ChannelCounters>>,
+    /// The next MIGRATE_DATA may be long.
+    awaits_migration_data: bool,
 }
 
 impl Framer {
@@ -81,6 +84,7 @@ impl Framer {
             piecewise: None,
             decompressor: None,
             counters: None,
+            awaits_migration_data: false,
         }
     }
 
@@ -94,6 +98,13 @@ impl Framer {
     #[must_use]
     pub fn with_counters(self, counters: Arc<ChannelCounters>) -> Self {
         Self { counters: Some(counters), ..self }
+    }
+
+    /// The same, on a channel whose client comes from another host and brings its state,
+    /// once.
+    #[must_use]
+    pub fn with_migration_data(self) -> Self {
+        Self { awaits_migration_data: true, ..self }
     }
 
     /// The buffer that received bytes are appended to; bytes are only ever added at its
@@ -211,7 +222,12 @@ impl Framer {
         let Some(header) = self.form.parse(&self.input) else {
             return Ok(None);
         };
-        let (limit, stream) = match (self.rules)(header.kind) {
+        let brings_state = self.awaits_migration_data && header.kind == MIGRATE_DATA;
+        let rule = match (self.rules)(header.kind) {
+            _ if brings_state => BodyRule::Whole(limits::MIGRATION_DATA),
+            rule => rule,
+        };
+        let (limit, stream) = match rule {
             BodyRule::Whole(limit) => (limit, false),
             BodyRule::Stream(limit) => (limit, header.size as usize > limits::WHOLE_MESSAGE),
         };
@@ -226,6 +242,7 @@ impl Framer {
         if self.input.len() < end {
             return Ok(None);
         }
+        self.awaits_migration_data &= !brings_state;
         let mut whole = self.input.split_to(end);
         let body = whole.split_off(self.form.bytes()).freeze();
         Ok(Some(Message { kind: header.kind, body }))
@@ -297,6 +314,20 @@ mod tests {
         framer.input().extend_from_slice(b"abc");
         assert_eq!(all(&mut framer), [Message { kind: BULK, body: Bytes::from_static(b"abc") }]);
         assert!(framer.input.capacity() < 1 << 20);
+    }
+
+    #[test]
+    fn one_migrate_data_may_be_long_where_it_is_awaited() {
+        let message = frame(HeaderForm::Mini, MIGRATE_DATA, &vec![7; 300_000]);
+        let mut framer = Framer::new(HeaderForm::Mini, rules);
+        framer.input().extend_from_slice(&message);
+        let refused = Refused::TooLarge { kind: MIGRATE_DATA, size: 300_000 };
+        assert_eq!(framer.poll_message(), Err(refused));
+        let mut framer = Framer::new(HeaderForm::Mini, rules).with_migration_data();
+        framer.input().extend_from_slice(&[&message[..], &message].concat());
+        let first = framer.poll_message().expect("it is awaited").expect("it is whole");
+        assert_eq!(first.body.len(), 300_000);
+        assert_eq!(framer.poll_message(), Err(refused), "once");
     }
 
     #[test]

@@ -121,6 +121,16 @@ impl Outbox {
         Some(self.like().with_packer(packer))
     }
 
+    /// The number of the next message.
+    pub fn next_serial(&self) -> u64 {
+        self.serial.wrapping_add(1)
+    }
+
+    /// Numbers go on from this one. Nothing may be out with a loan.
+    pub fn continue_serials(&mut self, next: u64) {
+        self.serial = next.wrapping_sub(1);
+    }
+
     /// Bytes queued, headers included.
     pub fn len(&self) -> usize {
         self.len
@@ -142,7 +152,7 @@ impl Outbox {
     }
 
     fn push_as_it_is(&mut self, kind: u16, body: &[u8]) {
-        self.serial += 1;
+        self.serial = self.serial.wrapping_add(1);
         let mut bytes = [0; header::LONGEST];
         self.form.write(&mut bytes, Header { kind, size: body.len() as u32 }, self.serial);
         let form = self.form;
@@ -152,7 +162,7 @@ impl Outbox {
     /// Queues a message whose body goes on with `shared`, which is not copied. Such
     /// messages are not compressed.
     pub fn push_shared(&mut self, kind: u16, head: &[u8], shared: Bytes) {
-        self.serial += 1;
+        self.serial = self.serial.wrapping_add(1);
         let mut bytes = [0; header::LONGEST];
         let size = (head.len() + shared.len()) as u32;
         self.form.write(&mut bytes, Header { kind, size }, self.serial);
@@ -194,7 +204,7 @@ impl Outbox {
         let form = self.form;
         let chunk = self.writable(form.bytes() + body_max);
         self.lent = true;
-        self.serial += 1;
+        self.serial = self.serial.wrapping_add(1);
         Some(Loan { chunk, body_max, form, serial: self.serial })
     }
 
@@ -219,7 +229,7 @@ impl Outbox {
             loan.chunk.end += loan.form.bytes() + length;
             self.len += loan.form.bytes() + length;
         } else {
-            self.serial -= 1;
+            self.serial = self.serial.wrapping_sub(1);
             for chunk in &mut self.behind {
                 let (start, end) = (chunk.start, chunk.end);
                 move_up(self.form, chunk.own().get_mut(start..end).unwrap_or_default());
@@ -385,7 +395,7 @@ fn messages(form: HeaderForm, bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8
 /// elsewhere.
 fn move_up(form: HeaderForm, mut bytes: &mut [u8]) {
     while let Some(header) = form.parse(bytes) {
-        form.rewrite_serial(bytes, |serial| serial - 1);
+        form.rewrite_serial(bytes, |serial| serial.wrapping_sub(1));
         bytes = bytes.get_mut(form.bytes() + header.size as usize..).unwrap_or_default();
     }
 }

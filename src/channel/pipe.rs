@@ -36,22 +36,34 @@ pub struct Pipe {
     begun: bool,
     /// Oldest first.
     waiting: VecDeque<Outgoing>,
+    /// Nothing is added or taken back any more.
+    closed: bool,
 }
 
 impl Pipe {
     /// A queue that begins with SET_ACK.
     pub fn new(window: u32) -> Self {
-        Self { acks: Acks::new(window), begun: false, waiting: VecDeque::new() }
+        Self { acks: Acks::new(window), begun: false, waiting: VecDeque::new(), closed: false }
     }
 
     /// Puts a message at the end.
     pub fn push(&mut self, message: Outgoing) {
-        self.waiting.push_back(message);
+        if !self.closed {
+            self.waiting.push_back(message);
+        }
+    }
+
+    /// Puts the last message at the end: what comes later is not said.
+    pub fn close(&mut self, message: Outgoing) {
+        self.push(message);
+        self.closed = true;
     }
 
     /// Drops what waits and is of one of these types: something newer says it all.
     pub fn drop_waiting(&mut self, kinds: &[u16]) {
-        self.waiting.retain(|message| !kinds.contains(&message.kind));
+        if !self.closed {
+            self.waiting.retain(|message| !kinds.contains(&message.kind));
+        }
     }
 
     /// The next message, if it may leave now: then it counts as sent.
@@ -125,5 +137,15 @@ mod tests {
         }
         pipe.drop_waiting(&[7, 9]);
         assert_eq!(kinds(&mut pipe), [SET_ACK, 8]);
+    }
+
+    #[test]
+    fn nothing_follows_the_last_message() {
+        let mut pipe = Pipe::new(20);
+        pipe.push(Outgoing::small(7, vec![]));
+        pipe.close(Outgoing::small(1, vec![]));
+        pipe.drop_waiting(&[7, 1]);
+        pipe.push(Outgoing::small(8, vec![]));
+        assert_eq!(kinds(&mut pipe), [SET_ACK, 7, 1]);
     }
 }

@@ -8,6 +8,7 @@ use crate::channel::pipe::{Outgoing, Pipe};
 use crate::config::limits;
 use crate::wire::common::{self, Common, Malformed};
 use crate::wire::cursor::{self, Point, Shape, Trail, to_client};
+use crate::wire::migration::MIGRATE;
 
 /// How large a client's messages may be.
 pub fn rules(_kind: u16) -> BodyRule {
@@ -64,6 +65,28 @@ impl Pointer {
         let mut pipe = Pipe::new(limits::ACK_WINDOW);
         pipe.push(self.init());
         self.clients.push((key, pipe));
+    }
+
+    /// A client comes from another host, where it was told of a pointer: what is known
+    /// here is said as a change of that.
+    pub fn join_moved(&mut self, key: u64) {
+        let mut pipe = Pipe::new(limits::ACK_WINDOW);
+        if let Some((shape, picture)) = &self.picture {
+            pipe.push(Outgoing {
+                kind: to_client::SET,
+                head: cursor::set(self.place, self.visible, *shape),
+                shared: picture.clone(),
+            });
+        }
+        self.clients.push((key, pipe));
+    }
+
+    /// A client goes to another host: it is to forget what it remembers of this one.
+    pub fn send_off(&mut self, key: u64) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.push(Outgoing::small(to_client::INVAL_ALL, Vec::new()));
+            pipe.close(Outgoing::small(MIGRATE, vec![0; 4]));
+        }
     }
 
     /// A client has gone.
@@ -209,6 +232,24 @@ mod tests {
         assert_eq!(kinds(&first), [SET_ACK, 101]);
         assert_eq!(first[1].head[..4], [3, 0, 4, 0]);
         assert_eq!(first[1].shared, &b"12345678"[..]);
+    }
+
+    #[test]
+    fn who_moves_keeps_its_pointer_until_another_one_comes() {
+        let mut there = Pointer::default();
+        there.join_moved(1);
+        assert_eq!(kinds(&poll_all(&mut there, 1)), [SET_ACK], "no INIT");
+        there.show(Point { x: 3, y: 4 }, true, SHAPE, &Bytes::from_static(b"12345678"));
+        assert_eq!(kinds(&poll_all(&mut there, 1)), [103]);
+        there.join_moved(2);
+        assert_eq!(kinds(&poll_all(&mut there, 2)), [SET_ACK, 103]);
+        there.send_off(1);
+        there.move_to(Point { x: 5, y: 6 });
+        there.reset();
+        let last = poll_all(&mut there, 1);
+        assert_eq!(kinds(&last), [108, MIGRATE]);
+        assert_eq!(last[1].head, [0; 4], "without flags");
+        assert_eq!(kinds(&poll_all(&mut there, 2)), [108, 102]);
     }
 
     #[test]

@@ -49,6 +49,8 @@ struct Client {
     started: bool,
     /// The mode that was told.
     mode: Option<Mode>,
+    /// It comes from another host, where it was told one.
+    moved: bool,
     frame: Option<(u32, Box<Frame>)>,
 }
 
@@ -76,8 +78,19 @@ impl Playback {
             pending,
             started: false,
             mode: None,
+            moved: false,
             frame: None,
         });
+    }
+
+    /// A client comes from another host, whose guest it heard: it knows the levels. The
+    /// mode is told again with START, because two hosts may choose different ones.
+    pub fn join_moved(&mut self, key: u64, knows: Knows) {
+        self.join(key, knows);
+        if let Some(client) = &mut self.client {
+            client.pending = Commands::CONTROL;
+            client.moved = true;
+        }
     }
 
     /// A client has gone. Whether it was the one that is told, while the guest plays.
@@ -166,7 +179,7 @@ impl Playback {
         let mode = self.mode();
         let Self { active, rate, levels, client, .. } = self;
         let client = client.as_mut()?;
-        if client.mode != Some(mode) {
+        if client.mode != Some(mode) && (*active || !client.moved) {
             client.mode = Some(mode);
             return Some(Told { kind: to_client::MODE, body: audio::mode(now, mode) });
         }
@@ -229,6 +242,18 @@ mod tests {
         let mut frame = Box::new([0; FRAME_SAMPLES]);
         frame[0] = first;
         frame
+    }
+
+    #[test]
+    fn who_moves_is_told_what_goes_on() {
+        let mut playback = Playback::default();
+        playback.set_volume(&[1, 2]);
+        playback.join_moved(1, ALL);
+        assert_eq!(kinds(&mut playback), [], "mode and levels are known");
+        playback.start();
+        assert_eq!(kinds(&mut playback), [to_client::MODE, to_client::START]);
+        playback.join_moved(2, ALL);
+        assert_eq!(kinds(&mut playback), [to_client::MODE, to_client::START]);
     }
 
     #[test]

@@ -136,6 +136,8 @@ pub struct Device<M, B> {
     pub(super) active: bool,
     /// Nothing moves until migration data have come.
     pub(super) waiting_for_migration: bool,
+    /// Nothing moves any more: the client goes to another host.
+    leaving: bool,
     pub(super) self_tokens: u64,
     /// Newest first.
     pub(super) clients: Vec<Client<M>>,
@@ -160,6 +162,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
             running: false,
             active: false,
             waiting_for_migration: false,
+            leaving: false,
             self_tokens: parameters.self_tokens,
             clients: Vec::new(),
             queue: VecDeque::new(),
@@ -201,6 +204,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
     /// is followed by a message that sets their counter.
     pub fn reset(&mut self) {
         self.waiting_for_migration = false;
+        self.leaving = false;
         while let Some(pending) = self.queue.pop_front() {
             self.queued_bytes -= pending.length;
             self.done_with(pending);
@@ -259,7 +263,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
 
     /// Removes a client. Its queued buffers go without their tokens; one that is
     /// being written is written to its end. Returns whether the device should be
-    /// read now, because it was waiting for this client's migration data.
+    /// written and read now, because it stood still for this client's migration.
     pub fn client_remove(&mut self, key: ClientKey) -> Result<bool, UnknownClient> {
         let at = self.position(key).ok_or(UnknownClient)?;
         self.clients.remove(at);
@@ -280,7 +284,20 @@ impl<M: Clone, B: Clone> Device<M, B> {
         {
             pending.origin = Origin::Nobody;
         }
-        Ok(std::mem::take(&mut self.waiting_for_migration))
+        let waited = std::mem::take(&mut self.waiting_for_migration);
+        Ok(std::mem::take(&mut self.leaving) || waited)
+    }
+
+    /// The one client goes to another host: until it is removed nothing is written or
+    /// read, and nobody is granted tokens. What the client still sends is queued, and
+    /// moves with it ([`Device::migrate_out`]).
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Whether the client goes to another host.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// Whether this client is there.
@@ -331,7 +348,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
                 self.actions.push_back(Action::SelfTokenFreed);
             }
             Origin::Client(key) => {
-                let interval = self.parameters.token_interval;
+                let interval = if self.leaving { u64::MAX } else { self.parameters.token_interval };
                 let at = self.position(key).ok_or(UnknownClient)?;
                 let lot = self.clients[at]
                     .window
@@ -363,11 +380,22 @@ impl<M: Clone, B: Clone> Device<M, B> {
             window.send_tokens = 0;
         }
         window.send_tokens = window.send_tokens.saturating_add(tokens);
+        if self.leaving {
+            return Ok(false);
+        }
         while let Some(message) = window.pop_ready() {
             self.actions.push_back(Action::Send(key, message));
         }
         window.deadline = (!window.queue.is_empty()).then(|| now + limits::WAIT_FOR_TOKENS);
         Ok(window.send_tokens > 0)
+    }
+
+    /// A message goes to a client past the device: it costs a token, if there is one.
+    pub fn take_send_token(&mut self, key: ClientKey) {
+        let client = self.clients.iter_mut().find(|client| client.key == key);
+        if let Some(window) = client.and_then(|client| client.window.as_mut()) {
+            window.send_tokens = window.send_tokens.saturating_sub(1);
+        }
     }
 
     /// When [`Device::handle_timeout`] must be called, if ever.
@@ -406,6 +434,11 @@ impl<M: Clone, B: Clone> Device<M, B> {
         self.queued_bytes
     }
 
+    /// Buffers that wait behind the one that is being written.
+    pub fn queued_buffers(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Whether the write loop would have nothing to do, and nobody is inside it who has to
     /// hear that it was asked for.
     pub fn has_nothing_to_write(&self) -> bool {
@@ -420,7 +453,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
 
     /// The bytes to write next.
     pub fn poll_write(&mut self) -> Option<Write<B>> {
-        if !self.running {
+        if !self.is_flowing() {
             return None;
         }
         if self.current.is_none() {
@@ -463,7 +496,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
 
     /// Whether the next bytes may be offered to the device without being queued.
     pub fn offer_direct(&mut self) -> bool {
-        self.offered = self.running && self.is_drained();
+        self.offered = self.is_flowing() && self.is_drained();
         self.offered
     }
 
@@ -513,7 +546,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
     /// Whether a message may be read: somebody can take it, or nobody is there, in
     /// which case the device decides what becomes of it.
     pub fn may_read(&self) -> bool {
-        self.running && (self.clients.is_empty() || self.clients.iter().any(Client::can_send))
+        self.is_flowing() && (self.clients.is_empty() || self.clients.iter().any(Client::can_send))
     }
 
     /// A message was read: it goes to every client, newest first.
@@ -548,7 +581,15 @@ impl<M: Clone, B: Clone> Device<M, B> {
         }
     }
 
+    fn is_flowing(&self) -> bool {
+        self.running && !self.leaving
+    }
+
     fn may_move(&self) -> bool {
-        self.running && !self.waiting_for_migration
+        self.is_flowing() && !self.waiting_for_migration
+    }
+
+    pub(super) fn token_interval(&self) -> u64 {
+        self.parameters.token_interval
     }
 }

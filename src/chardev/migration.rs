@@ -170,6 +170,7 @@ impl<M: Clone, B: Clone> Device<M, B> {
     ) -> Result<(), RestoreRefusal> {
         let length = data.as_ref().map_or(0, |(_, length)| *length);
         self.check_restore(block, length)?;
+        let interval = self.token_interval();
         let client = &mut self.clients[0];
         let key = client.key;
         let free = free_tokens(client, block)?;
@@ -177,7 +178,9 @@ impl<M: Clone, B: Clone> Device<M, B> {
             window.client_tokens = block.client_tokens.into();
             // A price without bytes has nothing left that it could be paid for.
             let unused = if length == 0 { block.write_client_tokens } else { 0 };
-            window.client_tokens_free = free + u64::from(unused);
+            // The other host may have had no chance to tell the client.
+            let lot = window.give_back(free + u64::from(unused), interval);
+            self.actions.extend(lot.map(|lot| Action::GrantTokens(key, lot)));
             window.send_tokens = block.send_tokens.into();
             // Messages of a read that the client came in the middle of.
             let waiting = std::iter::from_fn(|| window.pop_ready());

@@ -218,6 +218,22 @@ pub const AGENT_QUEUE: usize = 5;
 /// pointer does meanwhile is told in one message afterwards.
 pub const AGENT_SELF_TOKENS: u64 = 1;
 
+/// Client bytes that move to another host because the device there is to get them. A client
+/// sends what it had begun with before it lets go, and the device takes nothing meanwhile:
+/// more than clients queue, and as much as a C program may be given.
+pub const MIGRATION_WRITE: usize = 64 * 1024 * 1024;
+
+/// What a buffer counts for in [`MIGRATION_WRITE`] besides its bytes: about the memory that
+/// it takes.
+pub const MIGRATION_BUFFER: usize = 128;
+
+/// Largest body of a client's MIGRATE_DATA: bytes for a device, and a page for the rest.
+pub const MIGRATION_DATA: u32 = 64 * 1024 * 1024 + 4096;
+
+/// Surfaces that a client may have when it comes from another host: as many as upstream
+/// knows.
+pub const MIGRATED_SURFACES: u32 = 10_000;
+
 /// Bytes that wait for an agent which takes nothing, above which it is not told once
 /// more that a client has left.
 pub const AGENT_NOTICES: usize = 64 * 1024;

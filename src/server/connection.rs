@@ -30,6 +30,7 @@ use crate::net::reactor::{Interest, Reactor};
 use crate::net::stream::Stream;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
+use crate::wire::migration;
 
 /// A client's channel.
 pub(super) struct Connection {
@@ -58,6 +59,24 @@ pub(super) struct Connection {
     pace: Cell<Pace>,
     /// Somebody waits for the queue to shrink.
     awaited: Cell<bool>,
+    passage: Cell<Passage>,
+}
+
+/// Where a connection stands while its client moves from one host to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// It does not move.
+    #[default]
+    Settled,
+    /// The client comes from another host and brings the channel's state: nothing but
+    /// MIGRATE_DATA is taken.
+    Awaited,
+    /// The client goes to another host. What is left to say is said, then MIGRATE.
+    Finishing,
+    /// MIGRATE was queued: the client is sent nothing more but MIGRATE_DATA.
+    Leaving,
+    /// MIGRATE_DATA was queued: nothing is taken or sent any more.
+    Gone,
 }
 
 /// What a connection is for.
@@ -185,12 +204,16 @@ impl Connection {
             closed: Cell::new(false),
             pace: Cell::new(Pace { last_sent: None, heard: true }),
             awaited: Cell::new(false),
+            passage: Cell::default(),
         })
     }
 
     /// Queues a message and sees to its leaving. An error means that the
     /// connection is broken.
     pub(super) fn send(&self, kind: u16, body: &[u8]) -> io::Result<()> {
+        if self.is_parting() {
+            return Ok(());
+        }
         self.queue(|outbox| outbox.push(kind, body))
     }
 
@@ -200,6 +223,9 @@ impl Connection {
     pub(super) fn send_shared(&self, kind: u16, head: &[u8], shared: Bytes) -> io::Result<()> {
         if shared.is_empty() {
             return self.send(kind, head);
+        }
+        if self.is_parting() {
+            return Ok(());
         }
         match &self.home {
             Home::Main(home) => {
@@ -223,6 +249,80 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Where it stands while its client moves.
+    pub(super) fn passage(&self) -> Passage {
+        self.passage.get()
+    }
+
+    /// The client comes from another host, and will bring the channel's state.
+    pub(super) fn await_migration_data(&self) {
+        self.passage.set(Passage::Awaited);
+    }
+
+    /// The client has brought the channel's state.
+    pub(super) fn settle_down(&self) {
+        self.passage.set(Passage::Settled);
+    }
+
+    /// The last message but MIGRATE_DATA will be queued when it is its turn.
+    pub(super) fn finish(&self) {
+        self.passage.set(Passage::Finishing);
+    }
+
+    /// The last message but MIGRATE_DATA has been queued.
+    pub(super) fn leave(&self) {
+        self.passage.set(Passage::Leaving);
+    }
+
+    /// Whether nothing more is sent: whoever speaks to the client does not know that it
+    /// goes to another host, where it is told.
+    fn is_parting(&self) -> bool {
+        matches!(self.passage.get(), Passage::Leaving | Passage::Gone)
+    }
+
+    /// Queues MIGRATE_DATA, the last message.
+    pub(super) fn send_migration_data(&self, body: Bytes) -> io::Result<()> {
+        self.passage.set(Passage::Settled);
+        // Not bounded as other messages are: the client has announced that it reads this.
+        let sent = self.send_shared(migration::MIGRATE_DATA, &[], body);
+        self.passage.set(Passage::Gone);
+        sent
+    }
+
+    /// The number of the next message.
+    pub(super) fn next_serial(&self) -> u64 {
+        match &self.home {
+            Home::Main(home) => {
+                let mut endpoint = home.endpoint.borrow_mut();
+                endpoint.as_mut().map_or(0, |endpoint| endpoint.outbox().next_serial())
+            }
+            Home::Thread(home) => {
+                let (serial, ask) = home.crossing.with_outbox(|outbox| outbox.next_serial());
+                if ask {
+                    home.io.fetch(self.id);
+                }
+                serial
+            }
+        }
+    }
+
+    /// Numbers go on from this one: the client counts on from another host.
+    pub(super) fn continue_serials(&self, next: u64) {
+        match &self.home {
+            Home::Main(home) => {
+                if let Some(endpoint) = home.endpoint.borrow_mut().as_mut() {
+                    endpoint.outbox().continue_serials(next);
+                }
+            }
+            Home::Thread(home) => {
+                let ((), ask) = home.crossing.with_outbox(|outbox| outbox.continue_serials(next));
+                if ask {
+                    home.io.fetch(self.id);
+                }
+            }
+        }
     }
 
     /// The queue's end for another thread; `rouse` makes the main loop come round.
@@ -249,6 +349,9 @@ impl Connection {
 
     /// Room to read a device's data into; `None` when the connection is gone.
     pub(super) fn lend(&self, body_max: usize) -> Option<Loan> {
+        if self.is_parting() {
+            return None;
+        }
         match &self.home {
             Home::Main(home) => home.endpoint.borrow_mut().as_mut()?.outbox().lend(body_max),
             Home::Thread(home) => home.crossing.lend(body_max),

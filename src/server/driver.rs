@@ -210,9 +210,7 @@ impl<K: Kind> Driver<K> {
         let read_now = self.core.borrow_mut().client_remove(client)?;
         self.act();
         if read_now {
-            self.contained(|| {
-                self.read_in();
-            });
+            self.wakeup();
         }
         Ok(())
     }
@@ -407,6 +405,29 @@ impl<K: Kind> Driver<K> {
     }
 
     // --- migration ---
+
+    /// The one client goes to another host: see [`chardev::Device::leave`].
+    pub fn leave(&self) {
+        self.core.borrow_mut().leave();
+    }
+
+    /// Whether the client goes to another host.
+    pub fn is_leaving(&self) -> bool {
+        self.core.borrow().is_leaving()
+    }
+
+    /// A message goes to a client past the device.
+    pub fn take_send_token(&self, client: ClientKey) {
+        self.core.borrow_mut().take_send_token(client);
+    }
+
+    /// Whether so many bytes more fit in what moves with the client that leaves. Short
+    /// messages count for more than their bytes, because of what each costs in memory.
+    pub fn fits_in_migration(&self, length: usize) -> bool {
+        let core = self.core.borrow();
+        let held = core.queued_bytes() + core.queued_buffers() * limits::MIGRATION_BUFFER;
+        held + length <= limits::MIGRATION_WRITE
+    }
 
     /// What moves to another host.
     pub fn migrate_out(&self) -> Result<(Block, Moving<K::Buffer>), MigrateRefusal> {

@@ -9,8 +9,10 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Server;
-use super::connection::Connection;
+use super::connection::{Connection, Passage};
 use super::deadlines::Due;
 use super::interfaces::AddError;
 use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
@@ -27,6 +29,7 @@ use crate::wire::ChannelKey;
 use crate::wire::common::{self, notify};
 use crate::wire::inputs::{self as wire, FromClient, PointerEvent, to_client};
 use crate::wire::link::CapSet;
+use crate::wire::migration::small as migration;
 
 /// What the server keeps of input: one device of each kind, and what is known of it.
 #[derive(Default)]
@@ -78,7 +81,8 @@ impl Served for Channel {
             return;
         };
         self.movements.borrow_mut().insert(connection.id, Movements::default());
-        if !connection.secured {
+        // Who comes from another host was told there.
+        if !connection.secured && connection.passage() != Passage::Awaited {
             server.warn_of_plain_keys(connection.session);
         }
         let lamps = server.input.keyboard.get().map_or(0, Keyboard::lamps);
@@ -115,14 +119,42 @@ impl Served for Channel {
         Outcome::Handled
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn migration_data(&self, connection: &Rc<Connection>) -> Result<Bytes, String> {
+        let movements = self.movements.borrow();
+        let count = movements.get(&connection.id).map_or(0, Movements::unacknowledged);
+        Ok(migration::inputs(count).into())
+    }
+
+    /// What the client has missed is said: which locks are on, and that its movements came.
+    fn restore(&self, connection: &Rc<Connection>, body: &Bytes) -> Result<(), String> {
+        let count = migration::parse_inputs(body).map_err(|bad| bad.to_string())?;
+        let Some(server) = self.server.upgrade() else {
+            return Ok(());
+        };
+        let locks = server.input.keys.borrow().locks().to_le_bytes();
+        server.send(connection, to_client::KEY_MODIFIERS, &locks);
+        let mut movements = self.movements.borrow_mut();
+        let earned = movements.entry(connection.id).or_default().restore(count);
+        drop(movements);
+        for _ in 0..earned {
+            server.send(connection, to_client::MOUSE_MOTION_ACK, &[]);
+        }
+        Ok(())
+    }
+
     fn handle_drained(&self, _: &Rc<Connection>) {}
 }
 
 impl Channel {
     fn acknowledge(&self, server: &Server, connection: &Connection, event: &PointerEvent) {
         let mut movements = self.movements.borrow_mut();
-        let enough =
-            movements.get_mut(&connection.id).is_some_and(|of_client| of_client.handle(event));
+        let leaving = connection.passage() == Passage::Leaving;
+        let of_client = movements.get_mut(&connection.id);
+        let enough = of_client.is_some_and(|of_client| of_client.handle(event, leaving));
         drop(movements);
         if enough {
             server.send(connection, to_client::MOUSE_MOTION_ACK, &[]);

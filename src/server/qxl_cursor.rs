@@ -177,6 +177,21 @@ impl Served for QxlCursor {
         self.send(connection);
     }
 
+    fn attach_moved(&self, connection: &Rc<Connection>) {
+        if let Some(server) = self.server.upgrade() {
+            self.settle(&server);
+        }
+        self.clients.borrow_mut().push(Rc::clone(connection));
+        self.pointer.borrow_mut().join_moved(connection.id);
+        self.send(connection);
+    }
+
+    fn send_off(&self, connection: &Rc<Connection>) {
+        connection.finish();
+        self.pointer.borrow_mut().send_off(connection.id);
+        self.send(connection);
+    }
+
     fn detach(&self, connection: &Rc<Connection>) {
         self.clients.borrow_mut().retain(|client| client.id != connection.id);
         self.pointer.borrow_mut().leave(connection.id);

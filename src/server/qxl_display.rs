@@ -8,8 +8,10 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Server;
-use super::connection::Connection;
+use super::connection::{Connection, Passage};
 use super::outlet::{Gathered, Outlet};
 use super::qxl::{Display, QxlHandle};
 use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
@@ -20,6 +22,7 @@ use crate::config::limits;
 use crate::wire::ChannelKey;
 use crate::wire::display::capability;
 use crate::wire::link::CapSet;
+use crate::wire::migration::display as migration;
 
 /// The channel.
 pub(super) struct QxlDisplay {
@@ -61,6 +64,19 @@ impl QxlDisplay {
         for viewer in viewers {
             viewer.pass_on(self);
         }
+    }
+
+    /// Whether it is the first of a client's displays: the one that opens what all of them
+    /// share.
+    fn is_first_of(&self, session: u32) -> bool {
+        let Some(server) = self.server.upgrade() else { return true };
+        let displays = server.pictures.borrow().clone();
+        let watched = |display: &&Rc<Self>| {
+            let viewers = display.viewers.borrow();
+            viewers.iter().any(|viewer| viewer.connection.session == session)
+        };
+        let first = displays.iter().filter(watched).map(|display| display.channel.id).min();
+        first.is_none_or(|first| first == self.channel.id)
     }
 
     fn doom(&self, connection: &Connection, ending: Ending) {
@@ -127,7 +143,8 @@ impl Served for QxlDisplay {
         let outlet: Outlet = connection.outlet(server.rouse_hook());
         let gathered = outlet.gathered();
         self.viewers.borrow_mut().push(Viewer { connection: Rc::clone(connection), gathered });
-        self.display().join(connection.id, &connection.caps, connection.local, outlet);
+        let moved = connection.passage() == Passage::Awaited;
+        self.display().join(connection.id, &connection.caps, connection.local, outlet, moved);
         self.device.viewers_changed();
     }
 
@@ -142,8 +159,8 @@ impl Served for QxlDisplay {
         match display::handle(&message) {
             Ok(Request::Sync(generation)) => display.handle_sync(key, generation),
             Ok(Request::Ack) => display.handle_ack(key),
-            Ok(Request::Init) => {
-                if !display.handle_init(key) {
+            Ok(Request::Init(caches)) => {
+                if !display.handle_init(key, caches) {
                     return Outcome::Refused("a second DISPLAY_INIT".to_owned());
                 }
             }
@@ -159,6 +176,32 @@ impl Served for QxlDisplay {
             Err(malformed) => return Outcome::Refused(malformed.to_string()),
         }
         Outcome::Handled
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    /// The display's thread says MIGRATE, behind what the client has not seen.
+    fn send_off(&self, connection: &Rc<Connection>) {
+        connection.finish();
+        self.display().send_off(connection.id);
+    }
+
+    fn migration_data(&self, connection: &Rc<Connection>) -> Result<Bytes, String> {
+        let (state, form) =
+            self.display().moving(connection.id).ok_or("a flush mark before MIGRATE")?;
+        let serial = connection.next_serial();
+        let opens_cache = self.is_first_of(connection.session);
+        Ok(migration::Display { serial, opens_cache, ..state }.encode(form).into())
+    }
+
+    fn restore(&self, connection: &Rc<Connection>, body: &Bytes) -> Result<(), String> {
+        let state = migration::Display::parse(body, limits::MIGRATED_SURFACES)
+            .map_err(|bad| bad.to_string())?;
+        connection.continue_serials(state.serial);
+        self.display().restore(connection.id, self.channel.id, state);
+        Ok(())
     }
 
     fn handle_drained(&self, connection: &Rc<Connection>) {

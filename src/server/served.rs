@@ -7,8 +7,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Server;
 use super::connection::Connection;
+#[cfg(doc)]
+use super::connection::Passage;
+use super::handover::send_migrate;
 use super::start::common_caps;
 use crate::channel::framing::{Message, Rules};
 use crate::channel::packer::Packer;
@@ -59,8 +64,36 @@ pub(super) trait Served {
         true
     }
 
-    /// A client is linked; what the channel says first is sent from here.
+    /// A client is linked; what the channel says first is sent from here. One that comes
+    /// from another host and brings the channel's state is [`Passage::Awaited`].
     fn attach(&self, connection: &Rc<Connection>);
+
+    /// The same for a client that comes from another host without any state, because the
+    /// channel has none that moves: it has already been told what a newcomer is told.
+    fn attach_moved(&self, connection: &Rc<Connection>) {
+        self.attach(connection);
+    }
+
+    /// Whether a client that goes to another host takes the channel's state along.
+    fn moves(&self) -> bool {
+        false
+    }
+
+    /// The client goes to another host: what is left to say is said, and MIGRATE behind it.
+    fn send_off(&self, connection: &Rc<Connection>) {
+        send_migrate(connection, self.moves());
+    }
+
+    /// What the client takes along: the body of MIGRATE_DATA. Asked once, when the client
+    /// has said all that it had to say here.
+    fn migration_data(&self, _connection: &Rc<Connection>) -> Result<Bytes, String> {
+        Err("the channel has no state that moves".to_owned())
+    }
+
+    /// Goes on where the other host left off.
+    fn restore(&self, _connection: &Rc<Connection>, _body: &Bytes) -> Result<(), String> {
+        Err("the channel has no state that moves".to_owned())
+    }
 
     /// A connection is closed, whether it was attached or not.
     fn detach(&self, connection: &Rc<Connection>);

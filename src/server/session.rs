@@ -314,6 +314,18 @@ impl Server {
 
     /// Returns whether what comes next may follow.
     fn handle_parcel(self: &Rc<Self>, connection: &Rc<Connection>, parcel: Parcel) -> bool {
+        let parcel = match self.handle_passing(connection, parcel) {
+            Ok(parcel) => parcel,
+            Err(Outcome::Handled) => return true,
+            Err(Outcome::Full(parcel)) => {
+                connection.hold(parcel);
+                return false;
+            }
+            Err(Outcome::Refused(reason)) => {
+                self.doom(connection, Ending::Fault(reason));
+                return false;
+            }
+        };
         let outcome = match (&connection.role, parcel) {
             // Whoever asks without reading the answers has to wait.
             (Role::Main(_), parcel) if connection.is_full() => Outcome::Full(parcel),

@@ -11,20 +11,22 @@ use bytes::Bytes;
 
 use super::Server;
 use super::char_device::{InService, Keep};
-use super::connection::Connection;
+use super::connection::{Connection, Passage};
 use super::driver::{Driver, Kind};
+use super::handover::send_migrate;
 use super::interfaces::AddError;
 use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channel::run::Parcel;
 use crate::channels::smartcard::{self, DeviceStream, Request, Standing};
-use crate::chardev::{ClientKey, Origin, Parameters, Pending};
+use crate::chardev::{Block, ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
 use crate::fault;
 use crate::host::char_device::CharDevice;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
+use crate::wire::migration::small::Smartcard as Moving;
 use crate::wire::smartcard::{DATA, kind, plain};
 
 /// The reader.
@@ -89,7 +91,8 @@ impl Device {
     fn seat(&self, connection: &Rc<Connection>) {
         let card = self.kind();
         *card.holder.borrow_mut() = Some(Rc::clone(connection));
-        if let Err(refusal) = self.client_add(key(connection), None, false) {
+        let wait = connection.passage() == Passage::Awaited;
+        if let Err(refusal) = self.client_add(key(connection), None, wait) {
             card.doom(connection, Ending::fault(refusal));
         }
         if let Some(host) = self.host() {
@@ -104,6 +107,10 @@ impl Device {
     }
 
     fn has_room(&self) -> bool {
+        if self.is_leaving() {
+            // It moves to the other host.
+            return self.fits_in_migration(limits::SMARTCARD_MESSAGE as usize);
+        }
         self.queued_bytes() < limits::SMARTCARD_TO_DEVICE
     }
 }
@@ -203,6 +210,55 @@ impl Served for Device {
             Request::Nothing => {}
         }
         Outcome::Handled
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn send_off(&self, connection: &Rc<Connection>) {
+        if self.holder().is_some_and(|holder| holder.id == connection.id) {
+            self.leave();
+        }
+        send_migrate(connection, true);
+    }
+
+    /// A client without the reader has an empty block.
+    fn migration_data(&self, connection: &Rc<Connection>) -> Result<Bytes, String> {
+        let Standing::Holder { present } = self.standing(connection) else {
+            let device = Block::default().encode();
+            return Ok(Moving { device, present: false, begun: &[] }.encode(&[]).into());
+        };
+        let (device, data) =
+            self.hand_over(Moving::FIXED).map_err(|refusal| refusal.to_string())?;
+        let begun = self.kind().incoming.borrow().begun();
+        Ok(Moving { device, present, begun: &begun }.encode(&data).into())
+    }
+
+    fn restore(&self, connection: &Rc<Connection>, whole: &Bytes) -> Result<(), String> {
+        let (moving, body) = Moving::parse(whole).map_err(|bad| bad.to_string())?;
+        let block = Block::parse(&moving.device).map_err(|bad| bad.to_string())?;
+        let holds = matches!(self.standing(connection), Standing::Holder { .. });
+        if block.connected && !holds {
+            return Err("the reader is another client's".to_owned());
+        }
+        if !block.connected {
+            if holds {
+                // It had no reader there, and begins with this one.
+                let _ = self.client_remove(key(connection));
+                return self
+                    .client_add(key(connection), None, false)
+                    .map_err(|refusal| refusal.to_string());
+            }
+            return Ok(());
+        }
+        self.take_over(&block, (body, whole, Moving::FIXED), || {
+            let card = self.kind();
+            card.present.set(moving.present);
+            let mut incoming = card.incoming.borrow_mut();
+            *incoming = DeviceStream::default();
+            incoming.handle_bytes(moving.begun);
+        })
     }
 
     /// Nobody asks how full the queue is: what QEMU's reader cannot hand over at once it

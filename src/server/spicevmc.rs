@@ -12,15 +12,16 @@ use bytes::Bytes;
 
 use super::Server;
 use super::char_device::Keep;
-use super::connection::Connection;
+use super::connection::{Connection, Passage};
 use super::deadlines::DeviceId;
 use super::driver::{Driver, Kind};
+use super::handover::send_migrate;
 use super::served::{DEVICE_CHUNK, DataTerms, Outcome, Served, Terms};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
 use crate::channel::run::{Parcel, Run};
 use crate::channels::spicevmc::{self, Request};
-use crate::chardev::{ClientKey, Origin, Parameters, Pending};
+use crate::chardev::{Block, ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
 use crate::config::registry::{Busy, Policy, Service};
 use crate::fault;
@@ -28,6 +29,7 @@ use crate::host::char_device::CharDevice;
 use crate::stats::ChannelCounters;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
+use crate::wire::migration::small as migration;
 use crate::wire::spicevmc::{self as wire, event};
 
 /// One device.
@@ -82,6 +84,10 @@ impl Device {
     }
 
     fn take_data(&self, data: Bytes) -> Result<(), Bytes> {
+        if self.is_leaving() {
+            self.keep_for_other_host(data);
+            return Ok(());
+        }
         if self.queued_bytes() >= limits::CLIENT_TO_DEVICE || !self.take_self_token() {
             return Err(data);
         }
@@ -92,6 +98,21 @@ impl Device {
             let _ = self.release(unused.origin, unused.price);
         }
         Ok(())
+    }
+
+    /// What the client had begun to send is to reach the device on the other host, however
+    /// much waits here already.
+    fn keep_for_other_host(&self, data: Bytes) {
+        if !self.fits_in_migration(data.len()) {
+            if let Some(connection) = self.connection() {
+                let reason = "the client goes to another host with more data than can move";
+                self.kind().doom(&connection, Ending::fault(reason));
+            }
+            return;
+        }
+        let origin = Origin::ServerNoToken;
+        // Empty data come back, and are not needed.
+        let _ = self.add(Pending { length: data.len(), buffer: data, origin, price: 1 });
     }
 
     fn has_room(&self) -> bool {
@@ -159,7 +180,8 @@ impl Served for Device {
             vmc.send_message(connection, wire::PORT_INIT, &init);
         }
         // Data that waited is queued before the device hears of the client.
-        if let Err(refusal) = self.client_add(key(connection), None, false) {
+        let wait = connection.passage() == Passage::Awaited;
+        if let Err(refusal) = self.client_add(key(connection), None, wait) {
             vmc.doom(connection, Ending::fault(refusal));
         }
         if let Some(host) = self.host() {
@@ -215,6 +237,27 @@ impl Served for Device {
             }
             run.pass(end);
         }
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn send_off(&self, connection: &Rc<Connection>) {
+        self.leave();
+        send_migrate(connection, true);
+    }
+
+    fn migration_data(&self, _: &Rc<Connection>) -> Result<Bytes, String> {
+        let (block, data) =
+            self.hand_over(migration::SPICEVMC).map_err(|refusal| refusal.to_string())?;
+        Ok(migration::spicevmc(&block, &data).into())
+    }
+
+    fn restore(&self, _: &Rc<Connection>, whole: &Bytes) -> Result<(), String> {
+        let (block, body) = migration::parse_spicevmc(whole).map_err(|bad| bad.to_string())?;
+        let block = Block::parse(&block).map_err(|bad| bad.to_string())?;
+        self.take_over(&block, (body, whole, migration::SPICEVMC), || ())
     }
 
     /// The queue may have shrunk by much at once: reads until it is full again or the

@@ -3,6 +3,7 @@
 use bytes::BufMut;
 
 use super::common::Malformed;
+use super::{ChannelKey, Reader};
 
 /// Capabilities of both sides, by bit number.
 pub mod capability {
@@ -48,6 +49,8 @@ pub const CODECS: [(u8, u32); 4] = [(2, 10), (3, 11), (4, 13), (5, 14)];
 pub mod to_client {
     /// The surface shows what it is meant to show.
     pub const MARK: u16 = 102;
+    /// Images that were kept are worthless; first wait for other channels.
+    pub const INVAL_ALL_PIXMAPS: u16 = 106;
     /// Palettes that were kept are worthless.
     pub const INVAL_ALL_PALETTES: u16 = 108;
     /// A stream begins.
@@ -83,7 +86,7 @@ mod from_client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromClient {
     /// The sizes of its caches.
-    Init,
+    Init(Caches),
     /// How a stream arrives.
     StreamReport,
     /// How it likes images compressed: a number of [`compression`].
@@ -94,11 +97,37 @@ pub enum FromClient {
     PreferredCodecs,
 }
 
+/// What a client keeps for its display channels: INIT's u8 number and i64 pixels of its
+/// cache of images, u8 number and u32 pixels of its window of GLZ images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caches {
+    /// Number of the cache.
+    pub cache: u8,
+    /// Its size in pixels.
+    pub cache_size: i64,
+    /// Number of the window.
+    pub glz: u8,
+    /// Its size in pixels.
+    pub glz_size: u32,
+}
+
+impl Caches {
+    fn parse(body: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(body);
+        Some(Self {
+            cache: reader.u8().ok()?,
+            cache_size: i64::from_le_bytes(reader.array().ok()?),
+            glz: reader.u8().ok()?,
+            glz_size: reader.u32().ok()?,
+        })
+    }
+}
+
 /// Takes a message of the display channel itself.
 pub fn parse(kind: u16, body: &[u8]) -> Result<FromClient, Malformed> {
     use from_client as c;
     let (parsed, needs) = match kind {
-        c::INIT => (FromClient::Init, 14),
+        c::INIT => (FromClient::Init(Caches::parse(body).unwrap_or_default()), 14),
         c::STREAM_REPORT => (FromClient::StreamReport, 32),
         c::PREFERRED_COMPRESSION => {
             (FromClient::PreferredCompression(body.first().copied().unwrap_or(0)), 1)
@@ -129,6 +158,18 @@ pub mod surface_flag {
 /// SURFACE_CREATE: u32 id, width, height, format, flags.
 pub fn surface_create(id: u32, (width, height): (u32, u32), format: u32, flags: u32) -> Vec<u8> {
     words(&[id, width, height, format, flags])
+}
+
+/// `INVAL_ALL_PIXMAPS`: u8 count, then for each channel that the client first has to have
+/// come so far on u8 type, u8 id, u64 serial.
+pub fn inval_all_pixmaps(wait: impl Iterator<Item = (u8, u64)>) -> Vec<u8> {
+    let mut body = vec![0];
+    for (id, serial) in wait {
+        body[0] += 1;
+        body.extend_from_slice(&[ChannelKey::DISPLAY, id]);
+        body.put_u64_le(serial);
+    }
+    body
 }
 
 /// SURFACE_DESTROY: u32 id.

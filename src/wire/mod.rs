@@ -17,6 +17,7 @@ pub mod inputs;
 pub mod link;
 pub mod main;
 pub mod marshaller;
+pub mod migration;
 pub mod smartcard;
 pub mod spicevmc;
 pub mod stream_device;

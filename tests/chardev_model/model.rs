@@ -363,12 +363,16 @@ impl Model {
     pub(crate) fn restore(&mut self, block: &Block, id: u32) {
         let length = block.write_size as usize;
         let price = u64::from(block.write_client_tokens);
+        let interval = self.interval;
         let party = &mut self.parties[0];
         let key = party.key;
         if let Some(flow) = &mut party.flow {
             flow.taken = flow.window - u64::from(block.client_tokens);
             flow.used = flow.taken - if length > 0 { price } else { 0 };
-            flow.returned = 0;
+            // Whoever it was that used them up has told the client nothing.
+            let lot = if flow.used >= interval { flow.used } else { 0 };
+            flow.returned = lot;
+            self.wanted.extend((lot > 0).then_some(Action::GrantTokens(key, lot)));
             flow.allowance = block.send_tokens.into();
             while flow.allowance > 0
                 && let Some(message) = flow.waiting.pop_front()

@@ -53,6 +53,13 @@ impl Change {
 }
 
 impl Capabilities {
+    /// What every agent and client of today announces. They announced it on another host,
+    /// which does not say what it was.
+    pub fn usual() -> Self {
+        let word = 1 << capability::CLIPBOARD_BY_DEMAND | 1 << capability::CLIPBOARD_SELECTION;
+        Self { word, ..Self::default() }
+    }
+
     /// Whether this one was announced.
     pub fn has(&self, bit: u32) -> bool {
         self.word & (1 << bit) != 0

@@ -5,6 +5,7 @@ use super::Switches;
 use crate::config::limits;
 use crate::wire::Reader;
 use crate::wire::agent::{Head, kind};
+use crate::wire::migration::main::{Fate, Rest};
 
 /// Follows the messages of one direction through their pieces.
 #[derive(Clone, Debug)]
@@ -115,6 +116,25 @@ impl Filter {
         self.verdict = Verdict::Discard;
     }
 
+    /// What is left of the present message, for another host. One that does not pass here
+    /// does not pass there; nor do the client's monitors go on in the middle.
+    /// `passes`: what the filter lets pass goes on.
+    pub fn rest(&self, passes: bool) -> Rest {
+        let fate = match self.verdict {
+            _ if self.rest == 0 => Fate::Pass,
+            Verdict::Pass if passes => Fate::Pass,
+            _ => Fate::Discard,
+        };
+        Rest { bytes: self.rest, fate }
+    }
+
+    /// Goes on inside the message that another host was in.
+    pub fn resume(Rest { bytes, fate }: Rest) -> Self {
+        let verdict = if fate == Fate::Pass { Verdict::Pass } else { Verdict::Discard };
+        // Where in the body that is nobody knows: far behind all that is looked at.
+        Self { rest: bytes, verdict, seen: u32::MAX - bytes }
+    }
+
     /// Whether a message has begun and not ended.
     pub fn is_inside(&self) -> bool {
         self.rest > 0
@@ -190,6 +210,30 @@ mod tests {
         filter.abandon();
         let last = filter.handle(b"bcd", true, Switches::default()).expect("good");
         assert_eq!((last.verdict, last.ends), (Verdict::Discard, true));
+    }
+
+    #[test]
+    fn a_message_goes_on_on_another_host() {
+        let bytes = message(kind::CLIPBOARD, &[7; 100]);
+        for (switches, passes) in [(Switches::default(), true), (OFF, false)] {
+            let mut here = Filter::default();
+            here.handle(&bytes[..50], true, switches).expect("good");
+            let rest = here.rest(true);
+            assert_eq!((rest.bytes, rest.fate == Fate::Pass), (70, passes));
+            assert_eq!(here.rest(false).fate, Fate::Discard);
+            let mut there = Filter::resume(rest);
+            let part = there.handle(&bytes[50..], true, Switches::default()).expect("good");
+            assert_eq!((part.verdict == Verdict::Pass, part.ends), (passes, true));
+            assert_eq!(there.rest(false), Rest::default(), "between two messages");
+            let next = there.handle(&bytes, true, Switches::default()).expect("good");
+            assert!(next.head.is_some());
+        }
+        let mut long = Filter::resume(Rest { bytes: u32::MAX, fate: Fate::Monitors });
+        let part = long.handle(&[0; 2048], true, OFF).expect("good");
+        assert_eq!((part.verdict, part.ends), (Verdict::Discard, false));
+        let mut end = Filter::resume(Rest { bytes: 2048, fate: Fate::Pass });
+        let part = end.handle(&[0; 2048], true, OFF).expect("good");
+        assert!(part.ends && part.body.iter().zip(part.at..).count() == 2048);
     }
 
     #[test]

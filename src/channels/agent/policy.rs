@@ -96,6 +96,12 @@ const FILE_DATA_FIELDS: usize = 12;
 const FILE_STATUS_FIELDS: usize = 8;
 
 impl Talk {
+    /// A talk that began on another host, which does not say what was announced.
+    pub fn resumed() -> Self {
+        let (agent, client) = (Capabilities::usual(), Capabilities::usual());
+        Self { agent, client, files: Files::default() }
+    }
+
     /// The client or the agent is gone. Returns what the audit says of the files that were
     /// passing.
     pub fn end(&mut self, audit: bool) -> Vec<Record> {
@@ -177,9 +183,14 @@ impl Lane {
         }
     }
 
+    /// Whether the present message goes on as it comes.
+    pub fn lets_pass(&self) -> bool {
+        matches!(self.plan, Plan::Pass | Plan::Watch(_))
+    }
+
     /// Whether what went on so far has to be continued.
     pub fn is_inside(&self, part: &Part<'_>) -> bool {
-        !part.ends && matches!(self.plan, Plan::Pass | Plan::Watch(_))
+        !part.ends && self.lets_pass()
     }
 
     /// The piece, behind what was held of its message before.

@@ -7,7 +7,7 @@ pub mod viewers;
 use crate::channel::framing::{BodyRule, Message};
 use crate::config::limits;
 use crate::wire::common::{self, Common, Malformed};
-use crate::wire::display::{self, FromClient};
+use crate::wire::display::{self, Caches, FromClient};
 
 /// How large a client's messages may be.
 pub fn rules(_kind: u16) -> BodyRule {
@@ -24,7 +24,7 @@ pub enum Request {
     /// The client has shown what a GL device drew.
     GlDrawDone,
     /// The client is ready: it has made its caches.
-    Init,
+    Init(Caches),
     /// The client likes images compressed like this.
     Compression(u8),
     /// Nothing: reports and wishes that nothing here depends on.
@@ -42,7 +42,7 @@ pub fn handle(message: &Message) -> Result<Request, Malformed> {
     }
     display::parse(message.kind, &message.body).map(|parsed| match parsed {
         FromClient::GlDrawDone => Request::GlDrawDone,
-        FromClient::Init => Request::Init,
+        FromClient::Init(caches) => Request::Init(caches),
         FromClient::PreferredCompression(preferred) => Request::Compression(preferred),
         FromClient::StreamReport | FromClient::PreferredCodecs => Request::Nothing,
     })
@@ -60,7 +60,9 @@ mod tests {
             |kind, body: &'static [u8]| handle(&Message { kind, body: Bytes::from_static(body) });
         assert_eq!(handle(1, &[3, 0, 0, 0]), Ok(Request::Sync(3)));
         assert_eq!(handle(2, &[]), Ok(Request::Ack));
-        assert_eq!(handle(101, &[0; 14]), Ok(Request::Init));
+        let caches = Caches { cache: 1, cache_size: 2, glz: 3, glz_size: 4 };
+        let init = b"\x01\x02\0\0\0\0\0\0\0\x03\x04\0\0\0";
+        assert_eq!(handle(101, init), Ok(Request::Init(caches)));
         assert_eq!(handle(102, &[0; 32]), Ok(Request::Nothing));
         assert_eq!(handle(103, &[7]), Ok(Request::Compression(7)));
         assert_eq!(handle(104, &[]), Ok(Request::GlDrawDone));

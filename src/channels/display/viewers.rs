@@ -5,15 +5,22 @@
 //! difference between the screen as it is and what the client was told. So a slow client
 //! costs a region and sees the newest picture next, however much it missed.
 
+mod passage;
+
+use std::collections::VecDeque;
+
 use super::compression::{Policy, Taste};
 use crate::canvas::{Rect, Region};
 use crate::channel::acks::Acks;
 use crate::channel::pipe::Outgoing;
 use crate::config::limits;
 use crate::wire::common::SET_ACK;
-use crate::wire::display::{self, Head, capability, surface_flag, surface_format, to_client};
+use crate::wire::display::{
+    self, Caches, Head, capability, surface_flag, surface_format, to_client,
+};
 use crate::wire::image::Form;
 use crate::wire::link::CapSet;
+use passage::{Kept, Passage};
 
 /// Names a client of the channel.
 pub type ViewerKey = u64;
@@ -22,6 +29,8 @@ pub type ViewerKey = u64;
 #[derive(Debug)]
 pub struct Viewers {
     policy: Policy,
+    /// The guest runs.
+    running: bool,
     surface: Option<Surface>,
     /// Of the newest surface.
     generation: u64,
@@ -70,6 +79,11 @@ struct Viewer {
     lossy: Region,
     /// Its queue was full while something changed, and has not been empty since.
     slow: bool,
+    /// What it has for images, which is not used here.
+    kept: Kept,
+    /// What it is told first.
+    first_words: VecDeque<Outgoing>,
+    passage: Passage,
 }
 
 /// What a client has been told.
@@ -111,6 +125,7 @@ impl Viewers {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
+            running: false,
             surface: None,
             generation: 0,
             monitors: Monitors::default(),
@@ -137,6 +152,9 @@ impl Viewers {
             changed: Region::new(),
             lossy: Region::new(),
             slow: false,
+            kept: Kept::default(),
+            first_words: VecDeque::new(),
+            passage: Passage::Settled,
         });
     }
 
@@ -199,8 +217,11 @@ impl Viewers {
     }
 
     /// The client is ready. False if it was before: that breaks the protocol.
-    pub fn handle_init(&mut self, key: ViewerKey) -> bool {
-        self.viewer(key).is_some_and(|viewer| !std::mem::replace(&mut viewer.ready, true))
+    pub fn handle_init(&mut self, key: ViewerKey, caches: Caches) -> bool {
+        self.viewer(key).is_some_and(|viewer| {
+            viewer.kept = Kept::from(caches);
+            !std::mem::replace(&mut viewer.ready, true)
+        })
     }
 
     /// The client likes images compressed like this. False if there is no such way.
@@ -234,14 +255,15 @@ impl Viewers {
 
     /// Whether a client has seen something with losses only.
     pub fn is_anything_lossy(&self) -> bool {
-        self.all.iter().any(|viewer| !viewer.lossy.is_empty())
+        let stays = |viewer: &Viewer| viewer.passage == Passage::Settled;
+        self.all.iter().any(|viewer| stays(viewer) && !viewer.lossy.is_empty())
     }
 
     /// What a client towards which `queued` bytes are on their way is to be sent next. It
     /// counts as sent.
     pub fn poll(&mut self, key: ViewerKey, queued: usize) -> Option<Next> {
         let viewer = self.all.iter_mut().find(|viewer| viewer.key == key)?;
-        if !viewer.ready {
+        if !viewer.ready || viewer.passage.is_silent() {
             return None;
         }
         if queued >= limits::PICTURES_QUEUED {
@@ -259,7 +281,13 @@ impl Viewers {
         if !viewer.acks.may_send() {
             return None;
         }
-        let next = viewer.next(self.surface.as_ref(), &self.monitors, self.policy, queued == 0)?;
+        let leaving = viewer.passage == Passage::Leaving;
+        // The one that leaves has no time to lose.
+        let idle = queued == 0 || leaving;
+        let first = viewer.first_words.pop_front().map(Next::Message);
+        let next = first
+            .or_else(|| viewer.next(self.surface.as_ref(), &self.monitors, self.policy, idle))
+            .or_else(|| leaving.then(|| viewer.say_migrate()))?;
         viewer.acks.handle_sent();
         Some(next)
     }
@@ -335,7 +363,8 @@ impl Viewer {
         } else if !self.changed.is_empty() {
             piece_of(&self.changed, limits::IMAGE_PIXELS)?
         } else {
-            let again = Some(&self.lossy).filter(|_| idle)?;
+            let moves = self.passage == Passage::Leaving && passage::form(policy).has_areas();
+            let again = Some(&self.lossy).filter(|_| idle && !moves)?;
             lossy = false;
             piece_of(again, limits::IMAGE_PIXELS)?
         };

@@ -65,14 +65,14 @@ pub struct Pointer {
 #[derive(Debug, Default)]
 pub struct Movements {
     /// Movements since the last acknowledgement.
-    unacknowledged: u32,
+    unacknowledged: u16,
     /// The buttons that it holds, in the channel's mask.
     held: u16,
 }
 
 /// So many movements get one acknowledgement. spice-gtk has at most twice as many under
 /// way.
-const ACKNOWLEDGED_TOGETHER: u32 = 4;
+const ACKNOWLEDGED_TOGETHER: u16 = 4;
 
 /// The channel's bits for the wheel: it turns, and nobody holds it.
 const WHEEL: u16 = 0x18;
@@ -132,8 +132,9 @@ impl Pointer {
 
 impl Movements {
     /// Whether this message is to be answered with an acknowledgement. Movements count
-    /// whether they do something or not.
-    pub fn handle(&mut self, event: &PointerEvent) -> bool {
+    /// whether they do something or not. `leaving`: the client goes to another host, which
+    /// answers instead.
+    pub fn handle(&mut self, event: &PointerEvent, leaving: bool) -> bool {
         let (PointerEvent::Motion { buttons, .. }
         | PointerEvent::Position { buttons, .. }
         | PointerEvent::Press { buttons, .. }
@@ -142,12 +143,24 @@ impl Movements {
         if matches!(event, PointerEvent::Press { .. } | PointerEvent::Release { .. }) {
             return false;
         }
-        self.unacknowledged += 1;
-        let full = self.unacknowledged == ACKNOWLEDGED_TOGETHER;
+        self.unacknowledged = self.unacknowledged.saturating_add(1);
+        let full = !leaving && self.unacknowledged >= ACKNOWLEDGED_TOGETHER;
         if full {
             self.unacknowledged = 0;
         }
         full
+    }
+
+    /// Movements since the last acknowledgement, for another host.
+    pub fn unacknowledged(&self) -> u16 {
+        self.unacknowledged
+    }
+
+    /// Goes on with the count of another host. Returns how many acknowledgements the
+    /// client has earned meanwhile.
+    pub fn restore(&mut self, unacknowledged: u16) -> u16 {
+        self.unacknowledged = unacknowledged % ACKNOWLEDGED_TOGETHER;
+        unacknowledged / ACKNOWLEDGED_TOGETHER
     }
 
     /// Whether the client holds a button, which nobody lets go of when it is gone.
@@ -251,7 +264,7 @@ mod tests {
             (PointerEvent::Press { button: 6, buttons: 0x38 }, true),
             (PointerEvent::Position { x: 0, y: 0, buttons: 0, display: 0 }, false),
         ] {
-            movements.handle(&event);
+            movements.handle(&event, false);
             assert_eq!(movements.holds_buttons(), holds, "{event:?}");
         }
     }
@@ -264,9 +277,21 @@ mod tests {
             .chain([&PointerEvent::Release { buttons: 0 }])
             .cycle()
             .take(18)
-            .map(|event| movements.handle(event))
+            .map(|event| movements.handle(event, false))
             .collect();
         let acked: Vec<usize> = (0..18).filter(|&at| acks[at]).collect();
         assert_eq!(acked, [4, 10, 16]);
+    }
+
+    #[test]
+    fn movements_before_the_move_are_acknowledged_behind_it() {
+        let mut here = Movements::default();
+        assert_eq!((0..5).filter(|_| here.handle(&MOTION, false)).count(), 1);
+        assert!((0..9).all(|_| !here.handle(&MOTION, true)));
+        assert_eq!(here.unacknowledged(), 10);
+        let mut there = Movements::default();
+        assert_eq!(there.restore(here.unacknowledged()), 2);
+        assert_eq!([MOTION; 3].map(|event| there.handle(&event, false)), [false, true, false]);
+        assert_eq!(there.restore(u16::MAX), 16_383, "which is a few hundred kilobytes");
     }
 }

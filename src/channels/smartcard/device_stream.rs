@@ -51,6 +51,16 @@ impl DeviceStream {
         }
     }
 
+    /// What has been said of a message that is not whole, for another host. Of a message
+    /// that is being passed over the rest is announced as one that no client gets.
+    pub fn begun(&self) -> Bytes {
+        if self.skipping > 0 {
+            let length = u32::try_from(self.skipping).unwrap_or(u32::MAX);
+            return Header { kind: kind::INIT, reader: READER, length }.to_device(&[]);
+        }
+        Bytes::copy_from_slice(&self.input)
+    }
+
     fn skip(&mut self) {
         let passed = self.skipping.min(self.input.len());
         self.input.advance(passed);
@@ -97,6 +107,38 @@ mod tests {
         }
         stream.handle_bytes(&said(kind::ATR, b"atr"));
         assert_eq!(stream.poll_message(), Ok(Some(heard(kind::ATR, b"atr"))));
+    }
+
+    #[test]
+    fn what_has_begun_goes_on_on_another_host() {
+        let (first, second) = (said(kind::APDU, b"abcd"), said(kind::ATR, b"atr"));
+        let long = Header { kind: kind::APDU, reader: 0, length: 200_000 }.to_device(&[]);
+        let long = [&long[..], &vec![7; 200_000]].concat();
+        let bytes = [&first[..], &second, &long, &first].concat();
+        for cut in (0..60).chain([100_000, 200_000, bytes.len()]) {
+            let (here, there) = bytes.split_at(cut);
+            let mut out = Vec::new();
+            let mut drain = |stream: &mut DeviceStream| {
+                loop {
+                    match stream.poll_message() {
+                        Ok(Some(message)) => out.push(message),
+                        Ok(None) => break,
+                        Err(TooLong(_)) => {}
+                    }
+                }
+            };
+            let mut source = DeviceStream::default();
+            source.handle_bytes(here);
+            drain(&mut source);
+            let mut target = DeviceStream::default();
+            target.handle_bytes(&source.begun());
+            drain(&mut target);
+            target.handle_bytes(there);
+            drain(&mut target);
+            let wanted =
+                [heard(kind::APDU, b"abcd"), heard(kind::ATR, b"atr"), heard(kind::APDU, b"abcd")];
+            assert_eq!(out, wanted, "cut after {cut} bytes");
+        }
     }
 
     #[test]

@@ -237,3 +237,124 @@ fn messages_that_came_before_the_block_leave_with_its_tokens() {
     assert_eq!(actions(&mut device), [Action::Send(1, 1), Action::Send(1, 2)]);
     assert_eq!(device.poll_timeout(), Some(now + PATIENCE), "one waits still");
 }
+
+#[test]
+fn nothing_moves_and_no_token_returns_while_the_client_leaves() {
+    let mut device = running(1, 1);
+    join(&mut device, 1, window(5, 10, 7));
+    add_of(&mut device, 1, "abc");
+    write(&mut device, &[1]);
+    device.leave();
+    assert!(device.is_leaving() && !device.begin_write() && !device.begin_read());
+    assert!(!device.may_read() && !device.begin_direct());
+    add_of(&mut device, 1, "late");
+    device.take_client_token(1).expect("a token");
+    device.release(Origin::Client(1), 1).expect("a client");
+    assert_eq!(actions(&mut device), [], "nobody is told of its token");
+    assert_eq!(device.grant_send_tokens(1, 3, false, Instant::now()), Ok(false));
+    let (block, bytes) = device.migrate_out().expect("one client");
+    assert_eq!((block.client_tokens, block.send_tokens), (7, 10));
+    assert_eq!((block.write_size, block.write_client_tokens), (6, 2));
+    let bytes: String = bytes.into_iter().map(|part| &part.buffer[part.from..part.to]).collect();
+    assert_eq!(bytes, "bclate");
+    assert_eq!(device.client_remove(1), Ok(true), "then it goes on");
+    assert_eq!(rest(&mut device), ["bc"], "the client's other buffer is gone");
+
+    let mut there = running(1, 0);
+    there.client_add(1, window(5, 10, 0), true).expect("a new client");
+    there.restore(&block, Some(("bclate", 6))).expect("a good block");
+    assert_eq!(actions(&mut there), [Action::GrantTokens(1, 1)], "what it was not told of");
+}
+
+mod any_state {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type AnyDevice = Device<u32, Bytes>;
+
+    /// What the device takes when it is offered bytes, as long as it takes something.
+    fn take(device: &mut AnyDevice, mut most: usize, taken: &mut Vec<u8>) {
+        if !device.begin_write() {
+            return;
+        }
+        while let Some(Write { buffer, from, to }) = device.poll_write() {
+            let count = most.min(to - from);
+            taken.extend_from_slice(&buffer[from..from + count]);
+            most -= count;
+            if device.handle_written(count as i32) == WriteStep::Full {
+                break;
+            }
+        }
+        device.end_write();
+    }
+
+    proptest! {
+        /// Moved at any moment, as often as one likes, the device gets what the client sent,
+        /// and the client in the end all its tokens.
+        #[test]
+        fn same_bytes_and_tokens_on_both_ends(
+            steps in prop::collection::vec((0..4_u8, 0..200_usize), 0..80),
+            flow: bool,
+        ) {
+            let parameters = Parameters { token_interval: 5, self_tokens: 1 };
+            let flow = flow.then_some(FlowControl {
+                max_send_queue: 5,
+                client_tokens: 10,
+                send_tokens: 7,
+            });
+            let mut device = AnyDevice::new(parameters);
+            device.start();
+            device.client_add(1, flow, false).expect("a new client");
+            let (mut sent, mut taken, mut tokens) = (Vec::new(), Vec::new(), 10);
+            let settle = |device: &mut AnyDevice, tokens: &mut u64| {
+                while let Some(action) = device.poll_action() {
+                    if let Action::GrantTokens(1, lot) = action {
+                        *tokens += lot;
+                    }
+                }
+            };
+            for (step, size) in steps.into_iter().chain([(3, 0), (2, 1 << 20)]) {
+                match step {
+                    0 | 1 if flow.is_none() || tokens > 0 => {
+                        let bytes: Vec<u8> = (0..=size).map(|at| (sent.len() + at) as u8).collect();
+                        device.take_client_token(1).expect("both count alike");
+                        tokens -= u64::from(flow.is_some());
+                        sent.extend_from_slice(&bytes);
+                        let length = bytes.len();
+                        let pending = Pending {
+                            buffer: bytes.into(), length, origin: Origin::Client(1), price: 1,
+                        };
+                        device.add(pending).expect("the client is there");
+                    }
+                    2 => take(&mut device, size, &mut taken),
+                    3 => {
+                        device.leave();
+                        let (block, moving) = device.migrate_out().expect("one client");
+                        let block = Block::parse(&block.encode()).expect("a good block");
+                        let mut data = Vec::new();
+                        for part in moving {
+                            data.extend_from_slice(&part.buffer[part.from..part.to]);
+                        }
+                        let mut there = AnyDevice::new(parameters);
+                        there.start();
+                        there.client_add(1, flow, true).expect("a new client");
+                        let length = data.len();
+                        let data = (length > 0).then(|| (Bytes::from(data), length));
+                        there.restore(&block, data).expect("a good block");
+                        device = there;
+                    }
+                    _ => {}
+                }
+                settle(&mut device, &mut tokens);
+            }
+            prop_assert_eq!(taken, sent);
+            let window = device.migrate_out().expect("one client").0.client_tokens;
+            if flow.is_some() {
+                prop_assert_eq!(u64::from(window), tokens);
+                prop_assert!(tokens > 5, "but for less than a lot: {}", tokens);
+            }
+        }
+    }
+}

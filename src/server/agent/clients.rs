@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::answers::audit;
+use super::migration::Arrival;
 use super::{Agent, key};
 use crate::channels::agent::Side;
 use crate::channels::agent::audit::Record;
@@ -17,6 +18,7 @@ use crate::config::limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::wire::agent::MonitorsConfig;
+use crate::wire::migration::main::Rest;
 
 /// What a main channel remembers of its talk with the agent.
 #[derive(Debug, Default)]
@@ -26,6 +28,7 @@ pub(in crate::server) struct ClientSide {
     filter: Filter,
     lane: Lane,
     monitors: Monitors,
+    pub(super) arrival: Arrival,
 }
 
 impl ClientSide {
@@ -33,6 +36,18 @@ impl ClientSide {
     pub(super) fn stop(&mut self) {
         self.started = false;
         self.filter.abandon();
+    }
+
+    /// What moves to another host: whether it has begun, and the rest of its message.
+    pub(super) fn moving(&self) -> (bool, Rest) {
+        (self.started, self.filter.rest(self.lane.lets_pass()))
+    }
+
+    /// Goes on where it was on another host.
+    pub(super) fn resume(&mut self, started: bool, rest: Rest) {
+        self.started = started;
+        self.filter = Filter::resume(rest);
+        self.lane = Lane::default();
     }
 }
 

@@ -19,8 +19,9 @@ use crate::config::limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::server::driver::{Driver, Kind};
-use crate::wire::agent::{ChunkHeader, port};
+use crate::wire::agent::{ChunkHeader, Head, port};
 use crate::wire::main::to_client;
+use crate::wire::migration::main::{Fate, FromAgent, Rest};
 
 /// What the agent's device has besides the core.
 pub(in crate::server) struct VdAgent {
@@ -139,15 +140,19 @@ impl VdAgent {
 
     /// Takes bytes of the guest. Returns what goes to the clients, if something does.
     fn take(&self, server: &Rc<Server>, bytes: &[u8]) -> Result<Option<ToClients>, String> {
+        let piece = self.guest.borrow_mut().chunks.handle(bytes);
+        match piece.map_err(|error| error.to_string())? {
+            Some(piece) => self.take_piece(server, &piece),
+            None => Ok(None),
+        }
+    }
+
+    fn take_piece(&self, server: &Rc<Server>, piece: &Bytes) -> Result<Option<ToClients>, String> {
         let switches = server.agent_switches();
         let mut guest = self.guest.borrow_mut();
-        let Guest { chunks, filter, lane, inside } = &mut *guest;
-        let piece = chunks.handle(bytes).map_err(|error| error.to_string())?;
-        let Some(piece) = piece else {
-            return Ok(None);
-        };
+        let Guest { filter, lane, inside, .. } = &mut *guest;
         let open = server.client_count() > 0;
-        let part = filter.handle(&piece, open, switches).map_err(|error| error.to_string())?;
+        let part = filter.handle(piece, open, switches).map_err(|error| error.to_string())?;
         if !matches!(part.verdict, Verdict::Pass | Verdict::Refuse) {
             *inside = false;
             return Ok(None);
@@ -178,6 +183,51 @@ impl VdAgent {
             server.answer_agent(message);
         }
         Ok(message)
+    }
+
+    /// The client goes to another host. Returns what it is to get before: answers, and a
+    /// piece of a message that is cut there.
+    pub(super) fn last_words(&self, server: &Rc<Server>) -> Result<Vec<ToClients>, String> {
+        let mut words = Vec::new();
+        if !self.guest.borrow().inside {
+            words.extend(std::iter::from_fn(|| self.answers.next_for_client()));
+        }
+        let piece = {
+            let mut guest = self.guest.borrow_mut();
+            // Only the head of a message moves along.
+            let movable = !guest.filter.is_inside() && guest.chunks.begun() < Head::BYTES;
+            if movable { None } else { guest.chunks.flush() }
+        };
+        if let Some(piece) = piece {
+            words.extend(self.take_piece(server, &piece)?);
+        }
+        Ok(words)
+    }
+
+    /// Sends a client what [`VdAgent::last_words`] gave.
+    pub(super) fn tell_last(&self, message: &ToClients, client: ClientKey) {
+        Kind::send(self, message, client);
+    }
+
+    /// Where the guest's bytes stop, for the other host of this client.
+    pub(super) fn with_position<T>(
+        &self,
+        client: ClientKey,
+        work: impl FnOnce(FromAgent<'_>) -> T,
+    ) -> T {
+        let guest = self.guest.borrow();
+        let passes = guest.lane.lets_pass() && !self.late.borrow().contains(&client);
+        work(guest.chunks.position(guest.filter.rest(passes)))
+    }
+
+    /// Goes on where the guest's bytes stopped on another host, with `rest` of a message,
+    /// and with the `said` rest of this client's.
+    pub(super) fn resume(&self, chunks: Chunks, rest: Rest, client: ClientKey, said: Rest) {
+        let passes = |rest: Rest| rest.bytes > 0 && rest.fate == Fate::Pass;
+        let (filter, lane) = (Filter::resume(rest), Lane::default());
+        *self.guest.borrow_mut() = Guest { chunks, filter, lane, inside: passes(rest) };
+        self.note_spoken(client, passes(said));
+        *self.talk.borrow_mut() = Talk::resumed();
     }
 
     fn connection(&self, client: ClientKey) -> Option<Rc<Connection>> {

@@ -8,6 +8,7 @@
 mod answers;
 mod clients;
 mod device;
+mod migration;
 mod own;
 mod port;
 
@@ -15,6 +16,7 @@ use std::rc::Rc;
 
 use super::Server;
 use super::char_device::InService;
+use super::connection::Connection;
 use crate::channels::agent::Switches;
 use crate::channels::agent::audit::Record;
 use crate::chardev::{ClientKey, Parameters};
@@ -26,6 +28,7 @@ use crate::wire::main::{capability, to_client};
 
 pub(super) use clients::ClientSide;
 use device::VdAgent;
+use migration::awaits;
 use port::AgentPort;
 
 /// The device, whether an agent is attached to it or not.
@@ -75,12 +78,19 @@ impl Server {
             return;
         }
         for connection in self.main_connections() {
-            if connection.caps.has(capability::AGENT_CONNECTED_TOKENS) {
-                let tokens = limits::AGENT_WINDOW.to_le_bytes();
-                self.send(&connection, to_client::AGENT_CONNECTED_TOKENS, &tokens);
-            } else {
-                self.send(&connection, to_client::AGENT_CONNECTED, &[]);
+            if !self.meet_agent(&connection) {
+                self.tell_of_agent(&connection);
             }
+        }
+    }
+
+    /// Tells a client that an agent is there.
+    fn tell_of_agent(&self, connection: &Connection) {
+        if connection.caps.has(capability::AGENT_CONNECTED_TOKENS) {
+            let tokens = limits::AGENT_WINDOW.to_le_bytes();
+            self.send(connection, to_client::AGENT_CONNECTED_TOKENS, &tokens);
+        } else {
+            self.send(connection, to_client::AGENT_CONNECTED, &[]);
         }
     }
 
@@ -94,6 +104,10 @@ impl Server {
             if let Some(mut side) = connection.agent_side() {
                 side.stop();
             }
+            if awaits(&connection) {
+                // The next agent is another one, with which the client begins anew.
+                let _ = agent.client_remove(key(connection.id));
+            }
         }
         self.audit_all(&self.unfinished(agent));
         agent.kind().end();
@@ -103,8 +117,8 @@ impl Server {
         crate::info!("the guest's agent is detached");
         host.state(false);
         self.update_mouse_mode();
-        for connection in self.main_connections() {
-            self.send(&connection, to_client::AGENT_DISCONNECTED, &NO_ERROR);
+        for connection in self.main_connections().iter().filter(|main| !awaits(main)) {
+            self.send(connection, to_client::AGENT_DISCONNECTED, &NO_ERROR);
         }
     }
 

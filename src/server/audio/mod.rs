@@ -106,11 +106,16 @@ impl Server {
 
     /// Tells all clients the multimedia time. While sound is played they have it from its
     /// frames.
-    fn tell_multimedia_time(&self) {
+    pub(super) fn tell_multimedia_time(&self) {
         let time = clock::monotonic_ms().wrapping_sub(limits::MULTIMEDIA_DELAY_MS);
         for connection in self.main_connections() {
             self.send(&connection, to_client::MULTI_MEDIA_TIME, &time.to_le_bytes());
         }
+    }
+
+    /// Whether a client hears sound, by whose frames it has the multimedia time.
+    pub(super) fn is_heard(&self) -> bool {
+        self.sound.speaker.borrow().as_ref().is_some_and(|speaker| speaker.is_heard())
     }
 
     /// Offers a channel with other capabilities than before.

@@ -106,8 +106,18 @@ impl Speaker {
         self.change(|playback| playback.set_mute(muted));
     }
 
+    pub(super) fn is_heard(&self) -> bool {
+        self.playback.borrow().listener().is_some()
+    }
+
     pub(super) fn set_compression(&self, compression: bool) {
         self.change(|playback| playback.set_compression(compression));
+    }
+
+    fn knows(&self, connection: &Connection) -> Knows {
+        let caps = &connection.caps;
+        let opus = caps.has(CAP_OPUS) && self.opus_rate().is_some();
+        Knows { volume: caps.has(CAP_VOLUME), opus }
     }
 
     fn change(&self, change: impl FnOnce(&mut Playback)) {
@@ -175,11 +185,16 @@ impl Served for Speaker {
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
-        let caps = &connection.caps;
-        let opus = caps.has(CAP_OPUS) && self.opus_rate().is_some();
-        let knows = Knows { volume: caps.has(CAP_VOLUME), opus };
+        let knows = self.knows(connection);
         *self.client.borrow_mut() = Some(Rc::clone(connection));
         self.change(|playback| playback.join(connection.id, knows));
+    }
+
+    /// It knows mode and levels; that sound is on its way it is told again.
+    fn attach_moved(&self, connection: &Rc<Connection>) {
+        let knows = self.knows(connection);
+        *self.client.borrow_mut() = Some(Rc::clone(connection));
+        self.change(|playback| playback.join_moved(connection.id, knows));
     }
 
     fn detach(&self, connection: &Rc<Connection>) {

@@ -111,6 +111,7 @@ impl Worker {
         let unmaps = matches!(request, Request::RemoveSlot { .. } | Request::ResetSlots);
         if matches!(request, Request::Stop(_)) {
             self.running = false;
+            self.display.set_running(false);
         }
         let frees = matches!(request, Request::DestroyPrimary { .. } | Request::DestroySurfaces(_));
         let done = completes("QXL request", || self.handle(request));
@@ -328,6 +329,7 @@ impl Worker {
             return;
         }
         self.running = true;
+        self.display.set_running(true);
         self.rings.wake();
         self.tell_guest_of_clients();
     }

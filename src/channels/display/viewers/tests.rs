@@ -18,7 +18,7 @@ fn show(viewers: &mut Viewers, size: (u32, u32)) {
 
 fn join(viewers: &mut Viewers, key: ViewerKey) {
     viewers.join(key, &CapSet::from_iter([capability::MONITORS_CONFIG]), false);
-    assert!(viewers.handle_init(key));
+    assert!(viewers.handle_init(key, Caches::default()));
 }
 
 /// The types of what a client is sent; an image counts as what draws it.
@@ -46,11 +46,11 @@ fn who_comes_is_shown_the_whole_screen_before_mark() {
     viewers.join(1, &CapSet::from_iter([capability::MONITORS_CONFIG]), false);
     assert_eq!(viewers.poll(1, 0), None, "before INIT");
     assert!(viewers.is_awaited(1));
-    assert!(viewers.handle_init(1));
-    assert!(!viewers.handle_init(1), "a second INIT");
+    assert!(viewers.handle_init(1, Caches::default()));
+    assert!(!viewers.handle_init(1, Caches::default()), "a second INIT");
     assert_eq!(poll_all(&mut viewers, 1), [3, 108, 314, 304, 317, 102]);
     viewers.join(2, &CapSet::default(), false);
-    viewers.handle_init(2);
+    viewers.handle_init(2, Caches::default());
     assert_eq!(poll_all(&mut viewers, 2), [3, 108, 314, 304, 102], "knows no monitors");
 }
 

@@ -22,9 +22,10 @@ use crate::guard::guard;
 use crate::host::abi::SPICE_CAPABILITIES_SIZE;
 use crate::net::sys::spawn;
 use crate::server::outlet::Outlet;
-use crate::wire::display::{Head, to_client};
+use crate::wire::display::{Caches, Head, to_client};
 use crate::wire::image::{Encoder, Form, Pixels, Place, draw_copy};
 use crate::wire::link::CapSet;
+use crate::wire::migration::display::{self as migration, SurfaceForm};
 use parking_lot::{Condvar, Mutex};
 use picture::Picture;
 use std::sync::Arc;
@@ -95,7 +96,15 @@ impl Display {
     }
 
     /// A client comes. The first one brings the thread; without it nobody is served.
-    pub fn join(self: &Arc<Self>, key: ViewerKey, caps: &CapSet, local: bool, outlet: Outlet) {
+    /// It comes from another host and brings its state if `moved`.
+    pub fn join(
+        self: &Arc<Self>,
+        key: ViewerKey,
+        caps: &CapSet,
+        local: bool,
+        outlet: Outlet,
+        moved: bool,
+    ) {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             let display = Arc::clone(self);
@@ -106,7 +115,11 @@ impl Display {
         }
         let mut state = self.state.lock();
         state.viewers.join(key, caps, local);
-        let deadline = Some(Instant::now() + DISPLAY_INIT);
+        if moved {
+            state.viewers.await_state(key);
+        }
+        // Who brings its state waits for the other host to send it.
+        let deadline = (!moved).then(|| Instant::now() + DISPLAY_INIT);
         state.outlets.push(Client { key, outlet, deadline });
         self.news.notify_one();
     }
@@ -119,13 +132,13 @@ impl Display {
     }
 
     /// The client is ready. False if it was before.
-    pub fn handle_init(&self, key: ViewerKey) -> bool {
+    pub fn handle_init(&self, key: ViewerKey, caches: Caches) -> bool {
         let mut state = self.state.lock();
         if let Some(client) = state.outlets.iter_mut().find(|client| client.key == key) {
             client.deadline = None;
         }
         self.news.notify_one();
-        state.viewers.handle_init(key)
+        state.viewers.handle_init(key, caches)
     }
 
     /// The client likes images compressed like this. False if there is no such way.
@@ -141,6 +154,29 @@ impl Display {
     /// The client has got a window's worth.
     pub fn handle_ack(&self, key: ViewerKey) {
         self.state.lock().viewers.handle_ack(key);
+        self.news.notify_one();
+    }
+
+    /// The client has brought its state, on the channel with this id.
+    pub fn restore(&self, key: ViewerKey, channel: u8, state: migration::Display) {
+        self.state.lock().viewers.restore(key, channel, state);
+        self.news.notify_one();
+    }
+
+    /// The client goes to another host.
+    pub fn send_off(&self, key: ViewerKey) {
+        self.state.lock().viewers.send_off(key);
+        self.news.notify_one();
+    }
+
+    /// What a client that was told to go takes along.
+    pub fn moving(&self, key: ViewerKey) -> Option<(migration::Display, SurfaceForm)> {
+        self.state.lock().viewers.moving(key)
+    }
+
+    /// The guest runs, or stands still. Worker.
+    pub(super) fn set_running(&self, running: bool) {
+        self.state.lock().viewers.set_running(running);
         self.news.notify_one();
     }
 
