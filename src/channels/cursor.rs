@@ -82,11 +82,8 @@ impl Pointer {
     pub fn show(&mut self, place: Point, visible: bool, shape: Shape, picture: &Bytes) {
         self.picture = Some((shape, picture.clone()));
         self.visible = visible;
-        self.tell(&Outgoing {
-            kind: to_client::SET,
-            head: cursor::set(place, visible, shape),
-            shared: picture.clone(),
-        });
+        let head = cursor::set(place, visible, shape);
+        self.tell(&Outgoing::large(to_client::SET, head, picture.clone()));
     }
 
     /// The guest moves its pointer, which so is to be seen. Unless clients follow the
@@ -131,11 +128,8 @@ impl Pointer {
 
     fn init(&self) -> Outgoing {
         let (shape, shared) = self.picture.clone().unzip();
-        Outgoing {
-            kind: to_client::INIT,
-            head: cursor::init(self.place, self.trail, self.visible, shape),
-            shared: shared.unwrap_or_default(),
-        }
+        let head = cursor::init(self.place, self.trail, self.visible, shape);
+        Outgoing::large(to_client::INIT, head, shared.unwrap_or_default())
     }
 
     /// The pointer is there from now on.

@@ -9,8 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::agent::ClientSide;
 use super::main_reactor::{MainReactor, MainRegistration};
 use super::outlet::Outlet;
@@ -19,6 +17,7 @@ use super::session::MainState;
 use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::{Loan, Outbox};
+use crate::channel::pipe::Outgoing;
 use crate::channel::read_buffers::ReadBuffers;
 use crate::channel::run::Parcel;
 use crate::config::limits;
@@ -47,6 +46,8 @@ pub(super) struct Connection {
     pub(super) secured: bool,
     /// Whether the client came by a unix socket.
     pub(super) local: bool,
+    /// Whether descriptors can go to the client.
+    pub(super) passes_descriptors: bool,
     /// What it is for.
     pub(super) role: Role,
     home: Home,
@@ -178,6 +179,7 @@ impl Connection {
             caps,
             secured,
             local,
+            passes_descriptors: stream.passes_descriptors(),
             role,
             home: home(id, stream, framer, outbox)?,
             held: RefCell::default(),
@@ -194,12 +196,13 @@ impl Connection {
         self.queue(|outbox| outbox.push(kind, body))
     }
 
-    /// Queues a message whose body goes on with what other clients get too, and sends it
-    /// at once, as far as the socket takes it. How much may be queued like this is the
-    /// caller's to bound. Without a shared part it is a message like any other.
-    pub(super) fn send_shared(&self, kind: u16, head: &[u8], shared: Bytes) -> io::Result<()> {
-        if shared.is_empty() {
-            return self.send(kind, head);
+    /// Queues a message whose body goes on with what other clients get too, or that has
+    /// descriptors with it, and sends it at once, as far as the socket takes it. How much may
+    /// be queued like this is the caller's to bound. Without either it is a message like any
+    /// other.
+    pub(super) fn send_outgoing(&self, message: Outgoing) -> io::Result<()> {
+        if message.shared.is_empty() && message.descriptors.is_none() {
+            return self.send(message.kind, &message.head);
         }
         match &self.home {
             Home::Main(home) => {
@@ -207,7 +210,7 @@ impl Connection {
                 let Some(endpoint) = endpoint.as_mut() else {
                     return Ok(());
                 };
-                endpoint.outbox().push_shared(kind, head, shared);
+                endpoint.outbox().push_outgoing(message);
                 if self.awaited.get() {
                     endpoint.flush_later();
                 } else {
@@ -215,8 +218,7 @@ impl Connection {
                 }
             }
             Home::Thread(home) => {
-                let ((), ask) =
-                    home.crossing.with_outbox(|outbox| outbox.push_shared(kind, head, shared));
+                let ((), ask) = home.crossing.with_outbox(|outbox| outbox.push_outgoing(message));
                 if ask {
                     home.io.fetch(self.id);
                 }

@@ -5,6 +5,11 @@
 //! difference between the screen as it is and what the client was told. So a slow client
 //! costs a region and sees the newest picture next, however much it missed.
 
+mod gl;
+
+pub use gl::Scanout;
+use gl::{Gl, Watcher};
+
 use super::compression::{Policy, Taste};
 use crate::canvas::{Rect, Region};
 use crate::channel::acks::Acks;
@@ -26,6 +31,7 @@ pub struct Viewers {
     /// Of the newest surface.
     generation: u64,
     monitors: Monitors,
+    gl: Gl,
     /// In the order in which they came.
     all: Vec<Viewer>,
 }
@@ -70,6 +76,7 @@ struct Viewer {
     lossy: Region,
     /// Its queue was full while something changed, and has not been empty since.
     slow: bool,
+    gl: Watcher,
 }
 
 /// What a client has been told.
@@ -114,6 +121,7 @@ impl Viewers {
             surface: None,
             generation: 0,
             monitors: Monitors::default(),
+            gl: Gl::default(),
             all: Vec::new(),
         }
     }
@@ -137,6 +145,7 @@ impl Viewers {
             changed: Region::new(),
             lossy: Region::new(),
             slow: false,
+            gl: Watcher::default(),
         });
     }
 
@@ -259,7 +268,15 @@ impl Viewers {
         if !viewer.acks.may_send() {
             return None;
         }
-        let next = viewer.next(self.surface.as_ref(), &self.monitors, self.policy, queued == 0)?;
+        let (surface, idle) = (self.surface.as_ref(), queued == 0);
+        // A draw is waited for, so it goes first; but not before a screen that has begun.
+        let mut next = None;
+        if viewer.told.mark {
+            next = viewer.next_scanout(&self.gl, &self.monitors);
+        }
+        let next = next
+            .or_else(|| viewer.next(surface, &self.monitors, self.policy, idle))
+            .or_else(|| viewer.next_scanout(&self.gl, &self.monitors))?;
         viewer.acks.handle_sent();
         Some(next)
     }
@@ -309,18 +326,35 @@ impl Viewer {
         if !self.first.is_empty() {
             return self.image(policy, surface.generation, idle);
         }
-        if self.told.monitors != monitors.version {
-            self.told.monitors = monitors.version;
-            if self.caps.has(capability::MONITORS_CONFIG) {
-                let body = display::monitors_config(&monitors.heads, monitors.max);
-                return say(to_client::MONITORS_CONFIG, body);
-            }
+        if self.told.monitors != monitors.version
+            && let Some(message) = self.say_monitors(monitors)
+        {
+            return Some(message);
         }
         if !self.told.mark {
             self.told.mark = true;
             return say(to_client::MARK, Vec::new());
         }
         self.image(policy, surface.generation, idle)
+    }
+
+    /// What is to be said of a picture in a graphics card; of its monitors too, as there
+    /// may be no surface.
+    fn next_scanout(&mut self, gl: &Gl, monitors: &Monitors) -> Option<Next> {
+        if gl.is_told(&self.gl)
+            && self.told.monitors != monitors.version
+            && let Some(message) = self.say_monitors(monitors)
+        {
+            return Some(message);
+        }
+        gl.poll(&mut self.gl).map(Next::Message)
+    }
+
+    fn say_monitors(&mut self, monitors: &Monitors) -> Option<Next> {
+        self.told.monitors = monitors.version;
+        let knows = self.caps.has(capability::MONITORS_CONFIG);
+        let body = || display::monitors_config(&monitors.heads, monitors.max);
+        knows.then(|| Next::Message(Outgoing::small(to_client::MONITORS_CONFIG, body())))
     }
 
     /// An image of something that the client has not seen; if there is nothing and its
