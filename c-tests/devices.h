@@ -16,7 +16,7 @@
 #include <spice.h>
 #include <stdbool.h>
 
-enum { QXL_RING = 64, QXL_COOKIES = 256 };
+enum { QXL_RING = 64, QXL_COOKIES = 256, QXL_GUEST_COMMAND = 512 };
 
 struct qxl_command; /* one command on the ring, with its release info */
 
@@ -75,6 +75,10 @@ void qxl_remove(struct qxl *q);
 bool qxl_draw(struct qxl *q, int left, int top, int right, int bottom);
 /** Puts a drawable on the ring whose addresses are plain pointers; false when full. */
 bool qxl_push_drawable(struct qxl *q, const QXLDrawable *drawable);
+/** The same in the guest's own memory, which has room for QXL_GUEST_COMMAND bytes there and
+ *  goes by this address in group 1, as all that the drawable points to.  NULL when full. */
+QXLDrawable *qxl_push_guest(struct qxl *q, void *memory, uint64_t address,
+                            const QXLDrawable *drawable);
 /** The same in the layout of old drivers. */
 bool qxl_push_compat(struct qxl *q, const QXLCompatDrawable *drawable, uint32_t flags);
 /** Puts a surface command on the ring. */

@@ -13,6 +13,7 @@ struct qxl_command {
     QXLCommandExt ext;
     bool released;
     bool fetched;
+    uint64_t address; /* where the guest has it in group 1; 0: it is the harness's own */
     QXLImage image;
     union {
         QXLReleaseInfo info;
@@ -132,13 +133,21 @@ static int req_cursor_notification(QXLInstance *sin)
     return armed;
 }
 
+static void free_command(struct qxl_command *c)
+{
+    free(c->pixels);
+    c->pixels = NULL;
+    if (!c->address)
+        free(c);
+}
+
 static void release_resource(QXLInstance *sin, QXLReleaseInfoExt ext)
 {
     struct qxl *q = enter(sin, "release_resource");
     struct qxl_command *c =
         (struct qxl_command *)((char *)ext.info - offsetof(struct qxl_command, u));
     q->released++;
-    if (ext.info->id != (uintptr_t)c || ext.group_id != 0) {
+    if (ext.info->id != (uintptr_t)c || ext.group_id != c->ext.group_id) {
         host_complain("release_resource of something that was never given");
     } else if (c->released) {
         q->twice++;
@@ -150,9 +159,7 @@ static void release_resource(QXLInstance *sin, QXLReleaseInfoExt ext)
         q->live--;
         /* the memory is unusable from now on, as a guest would reuse it */
         memset(c->pixels, 0xdd, c->pixels ? 4 : 0);
-        free(c->pixels);
-        c->pixels = NULL;
-        free(c);
+        free_command(c);
     }
     leave(q);
 }
@@ -287,13 +294,11 @@ void qxl_create_primary(struct qxl *q, uint32_t width, uint32_t height)
 static void drop_unfetched(struct qxl *q)
 {
     for (; q->head != q->tail; q->head++) {
-        free(q->ring[q->head % QXL_RING]->pixels);
-        free(q->ring[q->head % QXL_RING]);
+        free_command(q->ring[q->head % QXL_RING]);
         q->live--;
     }
     for (; q->cursor_head != q->cursor_tail; q->cursor_head++) {
-        free(q->cursor_ring[q->cursor_head % QXL_RING]->pixels);
-        free(q->cursor_ring[q->cursor_head % QXL_RING]);
+        free_command(q->cursor_ring[q->cursor_head % QXL_RING]);
         q->live--;
     }
 }
@@ -317,7 +322,7 @@ void qxl_remove(struct qxl *q)
 static bool push(struct qxl *q, struct qxl_command *c, uint32_t type, bool cursor)
 {
     c->u.info.id = (uintptr_t)c;
-    c->ext.cmd.data = (uintptr_t)&c->u;
+    c->ext.cmd.data = c->address ? c->address + offsetof(struct qxl_command, u) : (uintptr_t)&c->u;
     c->ext.cmd.type = type;
     pthread_mutex_lock(&q->lock);
     struct qxl_command **ring = cursor ? q->cursor_ring : q->ring;
@@ -331,8 +336,7 @@ static bool push(struct qxl *q, struct qxl_command *c, uint32_t type, bool curso
     q->armed = false;
     pthread_mutex_unlock(&q->lock);
     if (!fits) {
-        free(c->pixels);
-        free(c);
+        free_command(c);
         return false;
     }
     spice_qxl_wakeup(&q->sin);
@@ -376,6 +380,18 @@ bool qxl_push_drawable(struct qxl *q, const QXLDrawable *drawable)
     struct qxl_command *c = calloc(1, sizeof *c);
     c->u.drawable = *drawable;
     return push(q, c, QXL_CMD_DRAW, false);
+}
+
+QXLDrawable *qxl_push_guest(struct qxl *q, void *memory, uint64_t address,
+                            const QXLDrawable *drawable)
+{
+    struct qxl_command *c = memory;
+    EXPECT(sizeof *c <= QXL_GUEST_COMMAND);
+    memset(c, 0, sizeof *c);
+    c->address = address;
+    c->ext.group_id = 1;
+    c->u.drawable = *drawable;
+    return push(q, c, QXL_CMD_DRAW, false) ? &c->u.drawable : NULL;
 }
 
 bool qxl_push_compat(struct qxl *q, const QXLCompatDrawable *drawable, uint32_t flags)

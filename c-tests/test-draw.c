@@ -11,7 +11,8 @@
 
 enum { W = 61, H = 47 };
 
-static const uint32_t ALL = 0xffffffff, COLOURS = 0x00ffffff;
+enum { COLOURS = 0x00ffffff };
+static const uint32_t ALL = 0xffffffff;
 static const int formats[] = { SPICE_BITMAP_FMT_1BIT_BE, SPICE_BITMAP_FMT_4BIT_BE,
                                SPICE_BITMAP_FMT_8BIT,    SPICE_BITMAP_FMT_16BIT,
                                SPICE_BITMAP_FMT_24BIT,   SPICE_BITMAP_FMT_32BIT,
@@ -132,6 +133,76 @@ static void copies_to_565(void)
         painter_draw(&p, &d, ALL);
     }
     painter_close(&p);
+}
+
+/** Images of one and of four bits a pixel on each surface that takes them: all of the image
+ *  and parts that begin in the middle of a byte. */
+static void copies_of_few_bits(void)
+{
+    static const int few[] = { SPICE_BITMAP_FMT_1BIT_BE, SPICE_BITMAP_FMT_4BIT_BE };
+    static const uint32_t surfaces[] = { SPICE_SURFACE_FMT_32_xRGB, SPICE_SURFACE_FMT_32_ARGB,
+                                         SPICE_SURFACE_FMT_16_555 };
+    static const uint32_t masks[] = { COLOURS, ALL, 0x7fff7fff };
+    struct painter p;
+    painter_open(&p, SPICE_SURFACE_FMT_32_xRGB, W, H, 1);
+    for (int s = 1; s < 3; s++)
+        painter_surface(&p, s, surfaces[s], W, H);
+    for (int i = 0; i < 360; i++) {
+        QXLDrawable d = guest_drawable(&p, (uint32_t)i / 2 % 3, QXL_DRAW_COPY);
+        any_place(&p, &d);
+        d.u.copy.rop_descriptor = i % 7 ? SPICE_ROPD_OP_PUT : SPICE_ROPD_OP_XOR;
+        d.u.copy.scale_mode = SPICE_IMAGE_SCALE_MODE_NEAREST;
+        /* what is scaled has any bits where colours have none */
+        bool scaled = d.surface_id != 1 && i % 5 == 4;
+        d.u.copy.src_bitmap = any_source(&p, &d.u.copy.src_area, &d.bbox, few[i % 2], scaled);
+        painter_draw(&p, &d, masks[d.surface_id]);
+    }
+    painter_close(&p);
+}
+
+/** The pixels of a byte in the other order. */
+static uint8_t turned(uint8_t byte, int bits)
+{
+    uint8_t result = 0;
+    for (int i = 0; i < 8; i += bits)
+        result = (uint8_t)(result << bits | (byte >> i & ((1 << bits) - 1)));
+    return result;
+}
+
+/** With the first pixel in the low bits: the same picture as the other way round. */
+static void copies_of_low_bits_first(void)
+{
+    static const int low[] = { SPICE_BITMAP_FMT_1BIT_LE, SPICE_BITMAP_FMT_4BIT_LE };
+    static const int high[] = { SPICE_BITMAP_FMT_1BIT_BE, SPICE_BITMAP_FMT_4BIT_BE };
+    struct painter p;
+    painter_open(&p, SPICE_SURFACE_FMT_32_xRGB, W, H, 1);
+    for (int i = 0; i < 100; i++) {
+        static uint8_t first[W * H * 4];
+        QXLDrawable d = any_copy(&p, high[i % 2], i % 5 == 4);
+        QXLImage *image = (void *)(uintptr_t)d.u.copy.src_bitmap;
+        size_t size = (size_t)image->bitmap.stride * image->bitmap.y;
+        uint8_t *data = guest_alloc(&p, size);
+        image->bitmap.flags |= QXL_BITMAP_DIRECT;
+        image->bitmap.data = (uintptr_t)data;
+        for (size_t n = 0; n < size; n++)
+            data[n] = (uint8_t)rnd(&p);
+        EXPECT(qxl_push_drawable(&p.q, &d));
+        painter_update(&p, 0, NULL, 0, 1);
+        memcpy(first, p.surface[0].pixels, sizeof first);
+        painter_noise(&p, 0);
+        image->bitmap.format = (uint8_t)low[i % 2];
+        for (size_t n = 0; n < size; n++)
+            data[n] = turned(data[n], i % 2 ? 4 : 1);
+        QXLRect box = d.bbox;
+        painter_draw(&p, &d, ALL);
+        for (int y = box.top; y < box.bottom && d.clip.type == SPICE_CLIP_TYPE_NONE; y++)
+            EXPECT(!memcmp(first + y * p.surface[0].stride + box.left * 4,
+                           p.surface[0].pixels + y * p.surface[0].stride + box.left * 4,
+                           (size_t)(box.right - box.left) * 4));
+    }
+    painter_close(&p);
+    /* its digest says nothing where it is not compared */
+    tap_result("%s", "");
 }
 
 static void copies_with_high_bits(void)
@@ -485,6 +556,41 @@ static void lines(void)
     painter_close(&p);
 }
 
+/** Dashes of any length along lines to the right and down.  On others Debian's library
+ *  counts along the line and not its longer side, and fills what it makes of that. */
+static void dashed_lines(void)
+{
+    struct painter p;
+    painter_open(&p, SPICE_SURFACE_FMT_32_xRGB, W, H, 1);
+    for (int i = 0; i < 400; i++) {
+        QXLPointFix list[8];
+        QXLDrawable d = guest_drawable(&p, 0, QXL_DRAW_STROKE);
+        any_place(&p, &d);
+        int points = between(&p, 2, 8), dashes = between(&p, 1, 6);
+        list[0].x = between(&p, 0, W / 2) * 16;
+        list[0].y = between(&p, 0, H / 2) * 16;
+        for (int n = 1; n < points; n++) {
+            bool down = (n + i) % 2;
+            list[n].x = list[n - 1].x + (down ? 0 : between(&p, 1, 20) * 16);
+            list[n].y = list[n - 1].y + (down ? between(&p, 1, 20) * 16 : 0);
+        }
+        path(&p, &d, list, points, SPICE_PATH_BEGIN | SPICE_PATH_END);
+        int32_t *style = guest_alloc(&p, (size_t)dashes * sizeof *style);
+        for (int n = 0; n < dashes; n++)
+            style[n] = between(&p, 1, 20) * 16 + between(&p, -7, 8);
+        d.u.stroke.attr.flags = SPICE_LINE_FLAGS_STYLED;
+        if (rnd(&p) & 1)
+            d.u.stroke.attr.flags |= SPICE_LINE_FLAGS_START_WITH_GAP;
+        d.u.stroke.attr.style_nseg = (uint8_t)dashes;
+        d.u.stroke.attr.style = (uintptr_t)style;
+        any_brush(&p, &d.u.stroke.brush);
+        d.u.stroke.fore_mode = rnd(&p) & 1 ? SPICE_ROPD_OP_PUT : SPICE_ROPD_OP_XOR;
+        d.u.stroke.back_mode = SPICE_ROPD_OP_PUT;
+        painter_draw(&p, &d, ALL);
+    }
+    painter_close(&p);
+}
+
 static void curves(void)
 {
     struct painter p;
@@ -618,6 +724,36 @@ static void compositions_of_turned_images(void)
     composites(true, true);
 }
 
+/** What was drawn, told in more or fewer rectangles than there is room for, forgotten or
+ *  kept; whatever area is asked for. */
+static void dirty_rectangles(void)
+{
+    struct painter p;
+    painter_open(&p, SPICE_SURFACE_FMT_32_xRGB, W, H, 1);
+    painter_surface(&p, 1, SPICE_SURFACE_FMT_32_xRGB, W, H);
+    for (int i = 0; i < 300; i++) {
+        QXLRect dirty[12];
+        uint32_t surface = (uint32_t)i % 2, room = (uint32_t)between(&p, 1, 12);
+        for (int n = between(&p, 0, 7); n > 0; n--) {
+            QXLDrawable d = guest_drawable(&p, surface, QXL_DRAW_FILL);
+            d.bbox = guest_rect(&p, &p.surface[surface]);
+            if (n % 2) {
+                d.bbox.right = d.bbox.left + 1 + (d.bbox.right - d.bbox.left) / 8;
+                d.bbox.bottom = d.bbox.top + 1 + (d.bbox.bottom - d.bbox.top) / 8;
+            }
+            solid(&d.u.fill.brush, rnd(&p));
+            d.u.fill.rop_descriptor = SPICE_ROPD_OP_PUT;
+            EXPECT(qxl_push_drawable(&p.q, &d));
+        }
+        memset(dirty, 0x77, sizeof dirty);
+        painter_update(&p, surface, dirty, room, rnd(&p) % 4 > 0);
+        for (uint32_t n = 0; n < TAP_COUNT(dirty) * sizeof dirty[0]; n++)
+            p.digest = (p.digest ^ ((uint8_t *)dirty)[n]) * 0x100000001b3;
+        painter_look(&p, surface, ALL);
+    }
+    painter_close(&p);
+}
+
 static void old_layout(void)
 {
     struct painter p;
@@ -665,6 +801,8 @@ static const struct tap_case cases[] = {
     TAP_CASE(copies_to_argb),
     TAP_CASE(copies_to_555),
     TAP_CASE(copies_to_565),
+    TAP_CASE(copies_of_few_bits),
+    TAP_CASE(copies_of_low_bits_first),
     TAP_CASE(copies_with_high_bits),
     TAP_CASE(copies_with_every_rop),
     TAP_CASE(copies_with_masks),
@@ -683,12 +821,14 @@ static const struct tap_case cases[] = {
     TAP_CASE(surfaces_as_sources),
     TAP_CASE(own_pictures_as_sources),
     TAP_CASE(lines),
+    TAP_CASE(dashed_lines),
     TAP_CASE(curves),
     TAP_CASE(texts_of_one_bit),
     TAP_CASE(texts_of_four_bits),
     TAP_CASE(compositions),
     TAP_CASE(compositions_with_masks),
     TAP_CASE(compositions_of_turned_images),
+    TAP_CASE(dirty_rectangles),
     TAP_CASE(old_layout),
 };
 

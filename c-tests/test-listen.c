@@ -430,6 +430,21 @@ static void core_of_another_major(void)
     rig_close(&r);
 }
 
+/* Xspice leaves the name out. */
+static void core_without_a_name(void)
+{
+    struct rig r;
+    static SpiceCoreInterface core;
+    core = *host_core();
+    core.base.type = NULL;
+    new_noauth(&r);
+    rig_socket_path(r.path, sizeof r.path, "s");
+    spice_server_set_addr(r.server, r.path, SPICE_ADDR_FLAG_UNIX_ONLY);
+    EXPECT_EQ(spice_server_init(r.server, &core), 0);
+    works(connect_unix(r.path));
+    rig_close(&r);
+}
+
 static void core_without_channel_event(void)
 {
     struct rig r;
@@ -616,6 +631,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(address_that_is_none),
     TAP_CASE(zeroed_core),
     TAP_CASE(core_of_another_major),
+    TAP_CASE(core_without_a_name),
     TAP_CASE(core_without_channel_event),
     TAP_CASE(core_minor_2_gets_no_events),
     TAP_CASE(init_uses_the_core),

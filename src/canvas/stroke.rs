@@ -21,7 +21,8 @@ type Point = (i64, i64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Dashes {
     lengths: Vec<u8>,
-    first: usize,
+    /// How much of them lies before the line's first pixel.
+    begun: i64,
 }
 
 /// A part of a path as guests describe it. Coordinates are in 1/16 of a pixel.
@@ -67,12 +68,19 @@ impl Path {
     }
 
     /// Leaves parts of the lines out: lengths in 1/16 of a pixel that are drawn and left
-    /// out by turns, the first of them drawn or, if `gap_first`, left out.
+    /// out by turns, from the first one on, which is drawn. If `gap_first` that one comes
+    /// last, and the line begins where what is the first one then has ended.
     pub fn dash(&mut self, lengths: &[i32], gap_first: bool) {
-        let lengths: Vec<u8> = lengths.iter().map(|length| rounded(*length) as u8).collect();
-        if lengths.iter().any(|length| *length > 0) {
-            self.dashes = Some(Dashes { lengths, first: usize::from(gap_first) });
+        let mut lengths: Vec<u8> = lengths.iter().map(|length| rounded(*length) as u8).collect();
+        if lengths.iter().all(|length| *length == 0) {
+            return;
         }
+        let mut begun = 0;
+        if gap_first {
+            lengths.rotate_left(1);
+            begun = i64::from(lengths[0]);
+        }
+        self.dashes = Some(Dashes { lengths, begun });
     }
 
     fn push(&mut self, point: Point) -> Result<(), DrawError> {
@@ -145,14 +153,12 @@ pub(super) fn draw(painter: &Painter<'_>, path: &Path, brush: &Brush<'_>, rop: R
 impl Dashes {
     fn draws(&self, at: i64) -> bool {
         let all: i64 = self.lengths.iter().map(|length| i64::from(*length)).sum();
-        let mut rest = at.rem_euclid(all);
-        for (index, length) in (self.first..).zip(&self.lengths) {
+        let mut rest = (at + self.begun).rem_euclid(all);
+        let reached = self.lengths.iter().position(|length| {
             rest -= i64::from(*length);
-            if rest < 0 {
-                return index.is_multiple_of(2);
-            }
-        }
-        false
+            rest < 0
+        });
+        reached.is_some_and(|index| index.is_multiple_of(2))
     }
 }
 

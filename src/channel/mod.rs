@@ -8,6 +8,7 @@
 pub mod acks;
 pub mod compressor;
 pub mod decompressor;
+pub mod descriptors;
 pub mod ending;
 pub mod framing;
 pub mod liveness;

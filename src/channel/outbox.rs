@@ -17,7 +17,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compressor::Compressor;
+use super::descriptors::{COMPANION, Descriptors};
 use super::packer::Packer;
+use super::pipe::Outgoing;
 use crate::wire::header::{self, Header, HeaderForm};
 
 pub use chunk::{Chunk, Chunks};
@@ -159,6 +161,15 @@ impl Outbox {
         self.append(&bytes[..form.bytes()], body);
     }
 
+    /// Queues a message with all that belongs to it.
+    pub fn push_outgoing(&mut self, message: Outgoing) {
+        let Outgoing { kind, head, shared, descriptors } = message;
+        self.push_shared(kind, &head, shared);
+        if let Some(descriptors) = descriptors {
+            self.push_descriptors(descriptors);
+        }
+    }
+
     /// Queues a message whose body goes on with `shared`, which is not copied. Such
     /// messages are not compressed.
     pub fn push_shared(&mut self, kind: u16, head: &[u8], shared: Bytes) {
@@ -173,6 +184,14 @@ impl Outbox {
             let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
             queue.push_back(Chunk::shared(shared));
         }
+    }
+
+    /// Queues descriptors that belong to the message before. They leave with one byte that
+    /// is part of no message.
+    fn push_descriptors(&mut self, descriptors: Descriptors) {
+        self.len += 1;
+        let queue = if self.lent { &mut self.behind } else { &mut self.chunks };
+        queue.push_back(Chunk::passed(descriptors, COMPANION));
     }
 
     /// Queues bytes that are no message: the link result.
@@ -262,11 +281,20 @@ impl Outbox {
         self.pool.take(self.chunk_size.max(total))
     }
 
-    /// Fills `slices` with the front of the queue; returns how many were used. With
-    /// `apart` the last message of each chunk has a slice of its own.
+    /// What stands at the front of the queue and leaves neither with what was before nor
+    /// with what comes after: its byte, and the descriptors that go with it.
+    pub fn passed(&self) -> Option<(&[u8], &Descriptors)> {
+        let first = self.chunks.front()?;
+        first.passes().map(|descriptors| (first.pending(), descriptors))
+    }
+
+    /// Fills `slices` with the front of the queue, up to what [`Outbox::passed`] will tell;
+    /// returns how many were used. With `apart` the last message of each chunk has a slice
+    /// of its own.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES], apart: bool) -> usize {
         let mut used = 0;
-        let parts = self.chunks.iter().flat_map(|chunk| {
+        let plain = self.chunks.iter().take_while(|chunk| chunk.passes().is_none());
+        let parts = plain.flat_map(|chunk| {
             let (others, last) = if apart { chunk.halves() } else { (&[][..], chunk.pending()) };
             [others, last]
         });

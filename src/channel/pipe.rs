@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::acks::Acks;
+use super::descriptors::Descriptors;
 use crate::wire::common::SET_ACK;
 
 /// A message on its way to a client.
@@ -19,12 +20,19 @@ pub struct Outgoing {
     pub head: Vec<u8>,
     /// How it goes on: a picture, shared by those who get it.
     pub shared: Bytes,
+    /// What goes with it; only to clients on this machine.
+    pub descriptors: Option<Descriptors>,
 }
 
 impl Outgoing {
     /// A message without a shared part.
     pub fn small(kind: u16, body: Vec<u8>) -> Self {
-        Self { kind, head: body, shared: Bytes::new() }
+        Self::large(kind, body, Bytes::new())
+    }
+
+    /// A message with one.
+    pub fn large(kind: u16, head: Vec<u8>, shared: Bytes) -> Self {
+        Self { kind, head, shared, descriptors: None }
     }
 }
 

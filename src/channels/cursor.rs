@@ -72,11 +72,8 @@ impl Pointer {
     pub fn join_moved(&mut self, key: u64) {
         let mut pipe = Pipe::new(limits::ACK_WINDOW);
         if let Some((shape, picture)) = &self.picture {
-            pipe.push(Outgoing {
-                kind: to_client::SET,
-                head: cursor::set(self.place, self.visible, *shape),
-                shared: picture.clone(),
-            });
+            let head = cursor::set(self.place, self.visible, *shape);
+            pipe.push(Outgoing::large(to_client::SET, head, picture.clone()));
         }
         self.clients.push((key, pipe));
     }
@@ -105,11 +102,8 @@ impl Pointer {
     pub fn show(&mut self, place: Point, visible: bool, shape: Shape, picture: &Bytes) {
         self.picture = Some((shape, picture.clone()));
         self.visible = visible;
-        self.tell(&Outgoing {
-            kind: to_client::SET,
-            head: cursor::set(place, visible, shape),
-            shared: picture.clone(),
-        });
+        let head = cursor::set(place, visible, shape);
+        self.tell(&Outgoing::large(to_client::SET, head, picture.clone()));
     }
 
     /// The guest moves its pointer, which so is to be seen. Unless clients follow the
@@ -154,11 +148,8 @@ impl Pointer {
 
     fn init(&self) -> Outgoing {
         let (shape, shared) = self.picture.clone().unzip();
-        Outgoing {
-            kind: to_client::INIT,
-            head: cursor::init(self.place, self.trail, self.visible, shape),
-            shared: shared.unwrap_or_default(),
-        }
+        let head = cursor::init(self.place, self.trail, self.visible, shape);
+        Outgoing::large(to_client::INIT, head, shared.unwrap_or_default())
     }
 
     /// The pointer is there from now on.

@@ -306,6 +306,10 @@ pub const REFINE_PERIOD: Duration = Duration::from_millis(20);
 /// How long a client of a graphics device may take to say INIT: as long as upstream waits.
 pub const DISPLAY_INIT: Duration = Duration::from_secs(30);
 
+/// How long the host waits for clients to show what a graphics card has drawn. QEMU stops
+/// the guest's drawing meanwhile, and complains after a second.
+pub const GL_DRAW: Duration = Duration::from_millis(900);
+
 /// Largest frame from a stream device: upstream's number.
 pub const STREAM_FRAME: usize = 32 * 1024 * 1024;
 

@@ -71,7 +71,8 @@ impl Core {
         let interface = interface.as_ptr();
         // SAFETY: the caller's promise; only members of minor version 0 are read here.
         let base = unsafe { (*interface).base };
-        if !super::is_kind(&base, &abi::SPICE_INTERFACE_CORE) {
+        // Xspice leaves the name out.
+        if !base.type_.is_null() && !super::is_kind(&base, &abi::SPICE_INTERFACE_CORE) {
             return Err(BadCore::Kind);
         }
         if base.major_version != abi::SPICE_INTERFACE_CORE.major {
@@ -305,6 +306,10 @@ mod tests {
         // SAFETY: all members are pointers, integers or optional functions.
         let mut zeroed: SpiceCoreInterface = unsafe { std::mem::zeroed() };
         // SAFETY: a core interface as far as it claims to be one.
+        let core = unsafe { Core::from_host(NonNull::from(&mut zeroed)) };
+        assert_eq!(core.err(), Some(BadCore::Version(0)));
+        zeroed.base = abi::SpiceBaseInterface { type_: c"qxl".as_ptr(), ..zeroed.base };
+        // SAFETY: as above.
         let core = unsafe { Core::from_host(NonNull::from(&mut zeroed)) };
         assert_eq!(core.err(), Some(BadCore::Kind));
     }

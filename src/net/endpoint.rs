@@ -92,6 +92,17 @@ impl<R: Registration> Endpoint<R> {
     pub fn flush(&mut self) -> io::Result<usize> {
         let mut sent = 0;
         let result = loop {
+            if let Some((byte, descriptors)) = self.outbox.passed() {
+                match self.stream.pass(byte, descriptors) {
+                    Ok(0) => break Ok(sent),
+                    Ok(count) => {
+                        self.outbox.consume(count);
+                        sent += count;
+                        continue;
+                    }
+                    Err(error) => break Err(error),
+                }
+            }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.outbox.slices(&mut slices, self.stream.is_layered());
             if used == 0 {

@@ -2,17 +2,22 @@
 //! its bytes, if any.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use openssl::ssl::SslContext;
+use rustix::cmsg_space;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{Domain, Socket, TcpKeepalive};
 
 use super::layers::{Layer, Layers, State};
 use super::sys;
 use super::tls::TlsLayer;
+use crate::channel::descriptors::Descriptors;
 use crate::config::limits;
 use crate::guard::guard;
 
@@ -131,6 +136,11 @@ impl Stream {
         self.is_unix
     }
 
+    /// Whether descriptors can go with its bytes.
+    pub fn passes_descriptors(&self) -> bool {
+        self.is_unix && !self.is_layered()
+    }
+
     /// Cuts a TCP connection whose peer has been unreachable for `longest`, without
     /// unsent bytes (the kernel probes it then) as well as with them. Only the kernel can
     /// tell a silent peer from one that is gone.
@@ -239,6 +249,32 @@ impl Stream {
         }
         self.flush()?;
         Ok(taken)
+    }
+
+    /// Writes a byte with descriptors in its company; 0 if the socket is full. Only a unix
+    /// socket without layers can do that ([`Stream::passes_descriptors`]).
+    pub fn pass(&self, byte: &[u8], descriptors: &Descriptors) -> io::Result<usize> {
+        let descriptors = descriptors.borrow();
+        let mut space = vec![MaybeUninit::uninit(); cmsg_space!(ScmRights(descriptors.len()))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !self.passes_descriptors()
+            || !control.push(SendAncillaryMessage::ScmRights(&descriptors))
+        {
+            return Err(io::Error::other("descriptors cannot be passed to this client"));
+        }
+        loop {
+            return match sendmsg(
+                &self.socket,
+                &[IoSlice::new(byte)],
+                &mut control,
+                SendFlags::NOSIGNAL,
+            ) {
+                Ok(count) => Ok(count),
+                Err(Errno::AGAIN) => Ok(0),
+                Err(Errno::INTR) => continue,
+                Err(error) => Err(error.into()),
+            };
+        }
     }
 
     /// Writes what was wrapped and has not left yet.

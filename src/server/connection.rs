@@ -19,6 +19,7 @@ use super::session::MainState;
 use crate::channel::ending::Ending;
 use crate::channel::framing::Framer;
 use crate::channel::outbox::{Loan, Outbox};
+use crate::channel::pipe::Outgoing;
 use crate::channel::read_buffers::ReadBuffers;
 use crate::channel::run::Parcel;
 use crate::config::limits;
@@ -48,6 +49,8 @@ pub(super) struct Connection {
     pub(super) secured: bool,
     /// Whether the client came by a unix socket.
     pub(super) local: bool,
+    /// Whether descriptors can go to the client.
+    pub(super) passes_descriptors: bool,
     /// What it is for.
     pub(super) role: Role,
     home: Home,
@@ -197,6 +200,7 @@ impl Connection {
             caps,
             secured,
             local,
+            passes_descriptors: stream.passes_descriptors(),
             role,
             home: home(id, stream, framer, outbox)?,
             held: RefCell::default(),
@@ -217,12 +221,13 @@ impl Connection {
         self.queue(|outbox| outbox.push(kind, body))
     }
 
-    /// Queues a message whose body goes on with what other clients get too, and sends it
-    /// at once, as far as the socket takes it. How much may be queued like this is the
-    /// caller's to bound. Without a shared part it is a message like any other.
-    pub(super) fn send_shared(&self, kind: u16, head: &[u8], shared: Bytes) -> io::Result<()> {
-        if shared.is_empty() {
-            return self.send(kind, head);
+    /// Queues a message whose body goes on with what other clients get too, or that has
+    /// descriptors with it, and sends it at once, as far as the socket takes it. How much may
+    /// be queued like this is the caller's to bound. Without either it is a message like any
+    /// other.
+    pub(super) fn send_outgoing(&self, message: Outgoing) -> io::Result<()> {
+        if message.shared.is_empty() && message.descriptors.is_none() {
+            return self.send(message.kind, &message.head);
         }
         if self.is_parting() {
             return Ok(());
@@ -233,7 +238,7 @@ impl Connection {
                 let Some(endpoint) = endpoint.as_mut() else {
                     return Ok(());
                 };
-                endpoint.outbox().push_shared(kind, head, shared);
+                endpoint.outbox().push_outgoing(message);
                 if self.awaited.get() {
                     endpoint.flush_later();
                 } else {
@@ -241,8 +246,7 @@ impl Connection {
                 }
             }
             Home::Thread(home) => {
-                let ((), ask) =
-                    home.crossing.with_outbox(|outbox| outbox.push_shared(kind, head, shared));
+                let ((), ask) = home.crossing.with_outbox(|outbox| outbox.push_outgoing(message));
                 if ask {
                     home.io.fetch(self.id);
                 }
@@ -286,7 +290,7 @@ impl Connection {
     pub(super) fn send_migration_data(&self, body: Bytes) -> io::Result<()> {
         self.passage.set(Passage::Settled);
         // Not bounded as other messages are: the client has announced that it reads this.
-        let sent = self.send_shared(migration::MIGRATE_DATA, &[], body);
+        let sent = self.send_outgoing(Outgoing::large(migration::MIGRATE_DATA, Vec::new(), body));
         self.passage.set(Passage::Gone);
         sent
     }

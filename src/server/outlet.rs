@@ -79,23 +79,25 @@ impl Outlet {
 
     /// Queues a message.
     pub fn send(&self, message: Outgoing) {
-        let Outgoing { kind, head, shared } = message;
         match &self.way {
             Way::Thread { id, crossing, fetcher } => {
-                let ((), ask) =
-                    crossing.with_outbox(|outbox| outbox.push_shared(kind, &head, shared));
+                let ((), ask) = crossing.with_outbox(|outbox| outbox.push_outgoing(message));
                 if ask {
                     fetcher.fetch(*id);
                 }
             }
             Way::Main => {
-                let bytes = head.len() + shared.len();
+                let bytes = message.head.len() + message.shared.len();
                 self.gathered.here.fetch_add(bytes, Ordering::AcqRel);
-                let message = Outgoing { kind, head, shared };
                 self.gathered.waiting.lock().messages.push_back(message);
                 (self.gathered.rouse)();
             }
         }
+    }
+
+    /// Makes the main loop come round.
+    pub fn rouse(&self) {
+        (self.gathered.rouse)();
     }
 
     /// Asks the main thread to close the connection.

@@ -129,7 +129,7 @@ impl QxlCursor {
             let Some(message) = next else {
                 break;
             };
-            let sent = client.send_shared(message.kind, &message.head, message.shared);
+            let sent = client.send_outgoing(message);
             if let Err(error) = sent {
                 if let Some(server) = self.server.upgrade() {
                     server.doom(client, Ending::fault(error));

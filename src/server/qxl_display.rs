@@ -60,6 +60,7 @@ impl QxlDisplay {
 
     /// Hands on what the display's thread has left for the main loop.
     pub(super) fn pass_on(&self) {
+        self.display().finish_drawing();
         let viewers = self.viewers.borrow().clone();
         for viewer in viewers {
             viewer.pass_on(self);
@@ -91,7 +92,7 @@ impl Viewer {
         let (messages, end) = self.gathered.take();
         let taken = messages.iter().map(|message| message.head.len() + message.shared.len()).sum();
         for message in messages {
-            let sent = self.connection.send_shared(message.kind, &message.head, message.shared);
+            let sent = self.connection.send_outgoing(message);
             if let Err(error) = sent {
                 return channel.doom(&self.connection, Ending::fault(error));
             }
@@ -145,6 +146,9 @@ impl Served for QxlDisplay {
         self.viewers.borrow_mut().push(Viewer { connection: Rc::clone(connection), gathered });
         let moved = connection.passage() == Passage::Awaited;
         self.display().join(connection.id, &connection.caps, connection.local, outlet, moved);
+        if connection.passes_descriptors {
+            self.display().allow_descriptors(connection.id);
+        }
         self.device.viewers_changed();
     }
 
@@ -171,7 +175,9 @@ impl Served for QxlDisplay {
             }
             Ok(Request::Nothing) => {}
             Ok(Request::GlDrawDone) => {
-                return Outcome::Refused("nothing was drawn by a GL device".to_owned());
+                if !display.handle_shown(key) {
+                    return Outcome::Refused("GL_DRAW_DONE without a draw".to_owned());
+                }
             }
             Err(malformed) => return Outcome::Refused(malformed.to_string()),
         }

@@ -67,7 +67,7 @@ impl StreamCursor {
             let Some(message) = next else {
                 break;
             };
-            let sent = client.send_shared(message.kind, &message.head, message.shared);
+            let sent = client.send_outgoing(message);
             if let Err(error) = sent {
                 return self.doom(client, Ending::fault(error));
             }

@@ -116,7 +116,7 @@ impl StreamDisplay {
             let Some(message) = next else {
                 break;
             };
-            let sent = viewer.send_shared(message.kind, &message.head, message.shared);
+            let sent = viewer.send_outgoing(message);
             if let Err(error) = sent {
                 return self.doom(viewer, Ending::fault(error));
             }

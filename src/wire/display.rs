@@ -21,10 +21,14 @@ pub mod capability {
     pub const LZ4_COMPRESSION: u32 = 5;
     /// The client can say how it likes images compressed.
     pub const PREF_COMPRESSION: u32 = 6;
+    /// The client takes a picture in a buffer of a graphics card.
+    pub const GL_SCANOUT: u32 = 7;
     /// The client tells which of the codecs below it has.
     pub const MULTI_CODEC: u32 = 8;
     /// The client can say which codec it likes.
     pub const PREF_VIDEO_CODEC_TYPE: u32 = 12;
+    /// The client takes a picture in several planes, with a modifier.
+    pub const GL_SCANOUT2: u32 = 15;
 }
 
 /// How images may be compressed, as clients and the C API number it.
@@ -71,6 +75,12 @@ pub mod to_client {
     pub const MONITORS_CONFIG: u16 = 317;
     /// Report how this stream arrives.
     pub const STREAM_ACTIVATE_REPORT: u16 = 319;
+    /// A picture in a buffer of a graphics card, whose descriptor comes along.
+    pub const GL_SCANOUT_UNIX: u16 = 320;
+    /// Part of that picture was drawn.
+    pub const GL_DRAW: u16 = 321;
+    /// As `GL_SCANOUT_UNIX`, in several planes.
+    pub const GL_SCANOUT2_UNIX: u16 = 323;
 }
 
 /// Client to server message types.
@@ -262,6 +272,75 @@ impl StreamCreate {
     }
 }
 
+/// A picture in buffers of a graphics card, all but the buffers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlPicture {
+    /// In pixels.
+    pub size: (u32, u32),
+    /// DRM's number of the format.
+    pub format: u32,
+    /// DRM's number of how pixels are laid out.
+    pub modifier: u64,
+    /// The first line is the uppermost one.
+    pub top_down: bool,
+    /// Of each plane: where it begins in its buffer, and the length of a line, in bytes.
+    pub planes: Vec<(u32, u32)>,
+}
+
+impl GlPicture {
+    /// `GL_SCANOUT_UNIX`: u32 width, height, length of a line, format, flags. It can tell of
+    /// one plane only, and not where that begins.
+    pub fn encode(&self) -> Vec<u8> {
+        let stride = self.planes.first().map_or(0, |plane| plane.1);
+        words(&[self.size.0, self.size.1, stride, self.format, u32::from(self.top_down)])
+    }
+
+    /// `GL_SCANOUT2_UNIX`: u32 width, height, format, flags, u8 planes, u64 modifier; of each
+    /// plane u32 beginning and length of a line.
+    pub fn encode_planes(&self) -> Vec<u8> {
+        let mut body = words(&[self.size.0, self.size.1, self.format, u32::from(self.top_down)]);
+        body.put_u8(self.planes.len() as u8);
+        body.put_u64_le(self.modifier);
+        for (offset, stride) in &self.planes {
+            body.extend(words(&[*offset, *stride]));
+        }
+        body
+    }
+}
+
+/// What was drawn of a picture in a graphics card's buffer, in pixels. Numbers are the
+/// host's, and mean nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlArea {
+    /// The left edge.
+    pub x: u32,
+    /// The upper edge.
+    pub y: u32,
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
+}
+
+impl GlArea {
+    /// `GL_DRAW`: u32 x, y, width, height.
+    pub fn encode(self) -> Vec<u8> {
+        words(&[self.x, self.y, self.width, self.height])
+    }
+
+    /// The smallest area with both in it.
+    #[must_use]
+    pub fn hull(self, other: Self) -> Self {
+        let (x, y) = (self.x.min(other.x), self.y.min(other.y));
+        let end = |at: u32, length: u32| u64::from(at) + u64::from(length);
+        let span =
+            |at: u32, a: u64, b: u64| u32::try_from(a.max(b) - u64::from(at)).unwrap_or(u32::MAX);
+        let width = span(x, end(self.x, self.width), end(other.x, other.width));
+        let height = span(y, end(self.y, self.height), end(other.y, other.height));
+        Self { x, y, width, height }
+    }
+}
+
 /// STREAM_DESTROY: u32 id.
 pub fn stream_destroy(id: u32) -> Vec<u8> {
     words(&[id])
@@ -324,6 +403,30 @@ mod tests {
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ];
         assert_eq!(fill_black(0, (320, 200)), fill);
+    }
+
+    #[test]
+    fn a_picture_in_a_graphics_card() {
+        let mut picture = GlPicture {
+            size: (64, 48),
+            format: 0x3432_5258,
+            modifier: 7,
+            top_down: true,
+            planes: vec![(0, 256)],
+        };
+        let bytes = [64, 0, 0, 0, 48, 0, 0, 0, 0, 1, 0, 0, b'X', b'R', b'2', b'4', 1, 0, 0, 0];
+        assert_eq!(picture.encode(), bytes);
+        picture.planes.push((5, 128));
+        let bytes = [
+            64, 0, 0, 0, 48, 0, 0, 0, b'X', b'R', b'2', b'4', 1, 0, 0, 0, 2, 7, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 1, 0, 0, 5, 0, 0, 0, 128, 0, 0, 0,
+        ];
+        assert_eq!(picture.encode_planes(), bytes);
+        let area = |x, y, width, height| GlArea { x, y, width, height };
+        assert_eq!(area(1, 2, 3, 4).encode()[..8], [1, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(area(1, 2, 3, 4).hull(area(10, 0, 1, 1)), area(1, 0, 10, 6));
+        let huge = area(u32::MAX, 0, u32::MAX, 1);
+        assert_eq!(huge.hull(area(0, 0, 1, 1)), area(0, 0, u32::MAX, 1));
     }
 
     #[test]

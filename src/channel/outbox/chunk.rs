@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::messages;
+use crate::channel::descriptors::Descriptors;
 use crate::config::limits;
 use crate::wire::header::HeaderForm;
 
@@ -30,6 +31,8 @@ enum Data {
     Own(Box<[u8]>),
     /// The end of a message that other queues have too.
     Shared(Bytes),
+    /// A byte, and what goes with it.
+    Passed([u8; 1], Descriptors),
 }
 
 /// Large chunks that no queue has: a connection at rest costs none, and a busy one uses
@@ -45,6 +48,19 @@ impl Chunk {
 
     pub(super) fn shared(bytes: Bytes) -> Box<Self> {
         Box::new(Self { start: 0, end: bytes.len(), last: 0, data: Data::Shared(bytes) })
+    }
+
+    pub(super) fn passed(descriptors: Descriptors, byte: u8) -> Box<Self> {
+        let data = Data::Passed([byte], descriptors);
+        Box::new(Self { start: 0, end: 1, last: 0, data })
+    }
+
+    /// What goes with its byte.
+    pub(super) fn passes(&self) -> Option<&Descriptors> {
+        match &self.data {
+            Data::Passed(_, descriptors) => Some(descriptors),
+            Data::Own(_) | Data::Shared(_) => None,
+        }
     }
 
     /// Whether it is this queue's own, and of this size or less.
@@ -68,7 +84,7 @@ impl Chunk {
     pub(super) fn own(&mut self) -> &mut [u8] {
         match &mut self.data {
             Data::Own(data) => data,
-            Data::Shared(_) => &mut [],
+            Data::Shared(_) | Data::Passed(..) => &mut [],
         }
     }
 
@@ -83,6 +99,7 @@ impl Chunk {
         let data = match &self.data {
             Data::Own(data) => &data[..],
             Data::Shared(data) => &data[..],
+            Data::Passed(byte, _) => &byte[..],
         };
         &data[self.start..self.end]
     }

@@ -329,3 +329,24 @@ fn what_is_not_work_is_not_lent() {
     assert!(second.is_empty() && !one.is_empty(), "there is no second chunk");
     assert!(outbox().beside().is_none(), "it rewrites nothing");
 }
+
+#[test]
+fn descriptors_leave_with_a_byte_of_their_own() {
+    let mut outbox = outbox();
+    outbox.push(1, b"a");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let descriptors = Descriptors::new(vec![writer.into()]);
+    outbox.push_outgoing(Outgoing { descriptors, ..Outgoing::small(320, vec![7]) });
+    outbox.push(2, b"b");
+    assert_eq!(outbox.len(), 7 + 7 + 1 + 7);
+    assert!(outbox.passed().is_none());
+    assert_eq!(send(&mut outbox, usize::MAX).len(), 14, "up to the byte");
+    let mut other = outbox.like();
+    outbox.drain_into(&mut other);
+    assert_eq!(other.slices(&mut [IoSlice::new(&[]); SLICES], false), 0);
+    assert_eq!(other.passed().map(|(byte, _)| byte), Some(&b"@"[..]));
+    other.consume(1);
+    let mut rest = Vec::new();
+    assert_eq!(std::io::Read::read_to_end(&mut &reader, &mut rest).expect("an end"), 0, "closed");
+    assert_eq!(send_all(&mut other).len(), 7);
+}

@@ -5,9 +5,13 @@
 //! difference between the screen as it is and what the client was told. So a slow client
 //! costs a region and sees the newest picture next, however much it missed.
 
+mod gl;
 mod passage;
 
 use std::collections::VecDeque;
+
+pub use gl::Scanout;
+use gl::{Gl, Watcher};
 
 use super::compression::{Policy, Taste};
 use crate::canvas::{Rect, Region};
@@ -35,6 +39,7 @@ pub struct Viewers {
     /// Of the newest surface.
     generation: u64,
     monitors: Monitors,
+    gl: Gl,
     /// In the order in which they came.
     all: Vec<Viewer>,
 }
@@ -84,6 +89,7 @@ struct Viewer {
     /// What it is told first.
     first_words: VecDeque<Outgoing>,
     passage: Passage,
+    gl: Watcher,
 }
 
 /// What a client has been told.
@@ -129,6 +135,7 @@ impl Viewers {
             surface: None,
             generation: 0,
             monitors: Monitors::default(),
+            gl: Gl::default(),
             all: Vec::new(),
         }
     }
@@ -155,6 +162,7 @@ impl Viewers {
             kept: Kept::default(),
             first_words: VecDeque::new(),
             passage: Passage::Settled,
+            gl: Watcher::default(),
         });
     }
 
@@ -284,9 +292,14 @@ impl Viewers {
         let leaving = viewer.passage == Passage::Leaving;
         // The one that leaves has no time to lose.
         let idle = queued == 0 || leaving;
-        let first = viewer.first_words.pop_front().map(Next::Message);
-        let next = first
+        let mut next = viewer.first_words.pop_front().map(Next::Message);
+        // A draw is waited for, so it goes first; but not before a screen that has begun.
+        if next.is_none() && viewer.told.mark {
+            next = viewer.next_scanout(&self.gl, &self.monitors);
+        }
+        let next = next
             .or_else(|| viewer.next(self.surface.as_ref(), &self.monitors, self.policy, idle))
+            .or_else(|| viewer.next_scanout(&self.gl, &self.monitors))
             .or_else(|| leaving.then(|| viewer.say_migrate()))?;
         viewer.acks.handle_sent();
         Some(next)
@@ -337,18 +350,35 @@ impl Viewer {
         if !self.first.is_empty() {
             return self.image(policy, surface.generation, idle);
         }
-        if self.told.monitors != monitors.version {
-            self.told.monitors = monitors.version;
-            if self.caps.has(capability::MONITORS_CONFIG) {
-                let body = display::monitors_config(&monitors.heads, monitors.max);
-                return say(to_client::MONITORS_CONFIG, body);
-            }
+        if self.told.monitors != monitors.version
+            && let Some(message) = self.say_monitors(monitors)
+        {
+            return Some(message);
         }
         if !self.told.mark {
             self.told.mark = true;
             return say(to_client::MARK, Vec::new());
         }
         self.image(policy, surface.generation, idle)
+    }
+
+    /// What is to be said of a picture in a graphics card; of its monitors too, as there
+    /// may be no surface.
+    fn next_scanout(&mut self, gl: &Gl, monitors: &Monitors) -> Option<Next> {
+        if gl.is_told(&self.gl)
+            && self.told.monitors != monitors.version
+            && let Some(message) = self.say_monitors(monitors)
+        {
+            return Some(message);
+        }
+        gl.poll(&mut self.gl).map(Next::Message)
+    }
+
+    fn say_monitors(&mut self, monitors: &Monitors) -> Option<Next> {
+        self.told.monitors = monitors.version;
+        let knows = self.caps.has(capability::MONITORS_CONFIG);
+        let body = || display::monitors_config(&monitors.heads, monitors.max);
+        knows.then(|| Next::Message(Outgoing::small(to_client::MONITORS_CONFIG, body())))
     }
 
     /// An image of something that the client has not seen; if there is nothing and its

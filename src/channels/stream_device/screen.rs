@@ -103,11 +103,8 @@ impl Screen {
         };
         let head = display::stream_data(id, time, frame.len() as u32);
         for viewer in self.viewers.iter_mut().filter(|viewer| viewer.stream == Some(id)) {
-            viewer.pipe.push(Outgoing {
-                kind: to_client::STREAM_DATA,
-                head: head.clone(),
-                shared: frame.clone(),
-            });
+            let message = Outgoing::large(to_client::STREAM_DATA, head.clone(), frame.clone());
+            viewer.pipe.push(message);
         }
     }
 

@@ -7,17 +7,18 @@ use super::display::Display;
 use super::limits;
 use super::release::{Completion, Done};
 use super::request::Request;
-use super::screen::{ClientMouse, DeviceInfo, Scanout};
+use super::screen::{ClientMouse, DeviceInfo};
 use super::shared::{ChangeHook, Shared};
 use super::worker::{Ends, THREAD_NAME, Worker};
 use crate::canvas::Region;
 use crate::channels::display::compression::Policy;
+use crate::channels::display::viewers::Scanout;
 use crate::host::abi::{QXLCommandExt, QXLDevInitInfo, QXLDevSurfaceCreate};
 use crate::host::guest_memory::GuestSlot;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::{DeviceError, QxlDevice};
 use crate::net::sys::spawn;
-use crate::wire::display::compression;
+use crate::wire::display::{GlArea, compression};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -241,16 +242,19 @@ impl QxlHandle {
 
     /// Takes a picture in graphics card buffers, or none.
     pub fn set_scanout(&self, scanout: Option<Scanout>) {
-        self.shared.screen.set_scanout(scanout);
+        let size = scanout.as_ref().map(|scanout| scanout.picture.size);
+        self.shared.screen.set_scanout(size);
+        self.display.set_scanout(scanout);
         self.shared.changed();
     }
 
-    /// Part of the scanout was drawn. Complete at once, as nobody looks at it.
-    pub fn draw_scanout(&self, cookie: u64) {
+    /// Part of the scanout was drawn. Completed when those who look have shown it.
+    pub fn draw_scanout(&self, area: GlArea, cookie: u64) {
         if !self.shared.screen.has_scanout() {
             crate::warning_once!("QXL device {}: drawing without a scanout", self.id());
+            return self.complete(cookie);
         }
-        self.complete(cookie);
+        self.display.draw(area, Completion::new(&self.device, cookie));
     }
 
     /// Answers a request that cannot even be made, lest the host wait for it.
@@ -284,6 +288,7 @@ impl QxlHandle {
         // The thread's body is guarded, so it ends without a panic.
         let _ = thread.join();
         self.display.stop();
+        self.display.set_scanout(None);
         self.shared.screen.set_scanout(None);
         self.device.set_state(0);
         self.device.forget();

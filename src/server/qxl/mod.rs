@@ -33,7 +33,7 @@ mod worker;
 pub use cursor::{Change, News};
 pub use display::Display;
 pub use handle::{Answer, QxlHandle, StartError};
-pub use screen::{ClientMouse, DeviceInfo, Scanout};
+pub use screen::{ClientMouse, DeviceInfo};
 pub use shared::ChangeHook;
 
 use crate::host::qxl::QxlDevice;

@@ -8,7 +8,6 @@
 
 use super::limits;
 use parking_lot::Mutex;
-use std::os::fd::OwnedFd;
 
 /// Whether the pointer may be the client's, as one device sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,17 +31,6 @@ pub struct DeviceInfo {
     pub displays: u32,
 }
 
-/// A picture in buffers of a graphics card.
-#[derive(Debug, Default)]
-pub struct Scanout {
-    /// The buffers of the planes; a plane may lie in another's buffer.
-    pub planes: Vec<OwnedFd>,
-    /// Pixels per line.
-    pub width: u32,
-    /// Lines.
-    pub height: u32,
-}
-
 /// The shared part of a device.
 #[derive(Debug)]
 pub(super) struct Screen {
@@ -52,7 +40,8 @@ pub(super) struct Screen {
 #[derive(Debug)]
 struct State {
     primary: Option<ClientMouse>,
-    scanout: Option<Scanout>,
+    /// Width and height of a picture in a graphics card's buffers.
+    scanout: Option<(u32, u32)>,
     device_info: Option<DeviceInfo>,
     max_monitors: u32,
 }
@@ -72,11 +61,8 @@ impl Screen {
     /// always allows it.
     pub(super) fn client_mouse(&self) -> Option<ClientMouse> {
         let state = self.state.lock();
-        let from_scanout = state.scanout.as_ref().map(|scanout| ClientMouse {
-            allowed: true,
-            width: scanout.width,
-            height: scanout.height,
-        });
+        let from_scanout =
+            state.scanout.map(|(width, height)| ClientMouse { allowed: true, width, height });
         from_scanout.or(state.primary)
     }
 
@@ -84,10 +70,8 @@ impl Screen {
         self.state.lock().primary = primary;
     }
 
-    /// Replaces the scanout; the descriptors of the old one are closed.
-    pub(super) fn set_scanout(&self, scanout: Option<Scanout>) {
-        let old = std::mem::replace(&mut self.state.lock().scanout, scanout);
-        drop(old);
+    pub(super) fn set_scanout(&self, size: Option<(u32, u32)>) {
+        self.state.lock().scanout = size;
     }
 
     pub(super) fn has_scanout(&self) -> bool {

@@ -1,13 +1,18 @@
 //! A worker over a fake device: what is given back, completed and answered, and how often.
 
 use super::*;
+use crate::channel::descriptors::Descriptors;
+use crate::channels::display::viewers::Scanout;
 use crate::host::abi::{
     QXL_CMD_CURSOR, QXL_CMD_DRAW, QXL_CMD_MESSAGE, QXL_CMD_SURFACE, QXL_CMD_UPDATE, QXLCommand,
     QXLCommandExt, QXLDevSurfaceCreate,
 };
 use crate::host::fake_qxl::{FakeQxl, GUEST, HOST};
+use crate::wire::display::{GlArea, GlPicture};
 use crossbeam_channel::{Receiver, unbounded};
 use std::os::fd::AsRawFd;
+
+const AREA: GlArea = GlArea { x: 0, y: 0, width: 1, height: 1 };
 
 struct Rig {
     fake: Box<FakeQxl>,
@@ -296,7 +301,7 @@ fn what_is_kept_is_given_back_when_the_device_is_removed_and_nothing_after() {
     rig.handle.wakeup();
     rig.handle.flush_surfaces(1);
     rig.handle.update_area(0, false, Answer::Wait);
-    rig.handle.draw_scanout(2);
+    rig.handle.draw_scanout(AREA, 2);
     assert_eq!(rig.fake.events(), Vec::<String>::new());
 }
 
@@ -315,7 +320,7 @@ fn each_asynchronous_request_completes_its_cookie_once() {
     rig.handle.destroy_surfaces(Answer::Cookie(10));
     rig.handle.create_primary(1, PRIMARY, Answer::Cookie(11));
     rig.handle.create_primary(0, PRIMARY, Answer::Cookie(12));
-    rig.handle.draw_scanout(13);
+    rig.handle.draw_scanout(AREA, 13);
     rig.settle();
     let mut events = rig.fake.events();
     let update = events.iter().position(|event| event.starts_with("update_area")).unwrap();
@@ -404,8 +409,9 @@ fn an_unsound_primary_surface_is_refused() {
 fn a_scanout_owns_its_descriptors_and_allows_the_clients_pointer() {
     let rig = Rig::new();
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let scanout = Scanout { planes: vec![writer.into()], width: 64, height: 32 };
-    rig.handle.set_scanout(Some(scanout));
+    let picture = GlPicture { size: (64, 32), planes: vec![(0, 256)], ..GlPicture::default() };
+    let buffers = Descriptors::new(vec![writer.into()]).expect("one");
+    rig.handle.set_scanout(Some(Scanout { picture, buffers }));
     assert_eq!(
         rig.handle.client_mouse(),
         Some(ClientMouse { allowed: true, width: 64, height: 32 })

@@ -51,6 +51,7 @@ class Bench:
         self._clients = []
         self._client_names = 0
         self._processes = []
+        self._ends = []
 
     # ---- what checks use
 
@@ -99,6 +100,10 @@ class Bench:
                                    preexec_fn=end_with_parent)
         self._processes.append(process)
         return process
+
+    def at_end(self, end):
+        """Calls this when the check is over, however it ends."""
+        self._ends.append(end)
 
     def spicy(self, **options):
         """A client with a window, for one check like the others."""
@@ -161,6 +166,9 @@ class Bench:
             if not error:
                 shutil.rmtree(client.directory)  # what it received: many megabytes
         self._clients = []
+        for end in self._ends:
+            end()
+        self._ends = []
         for process in self._processes:
             process.kill()
             process.wait()

@@ -22,7 +22,7 @@ fn join(viewers: &mut Viewers, key: ViewerKey) {
 }
 
 /// The types of what a client is sent; an image counts as what draws it.
-fn poll_all(viewers: &mut Viewers, key: ViewerKey) -> Vec<u16> {
+pub(super) fn poll_all(viewers: &mut Viewers, key: ViewerKey) -> Vec<u16> {
     std::iter::from_fn(|| viewers.poll(key, 0))
         .map(|next| match next {
             Next::Message(message) => message.kind,

@@ -16,13 +16,14 @@ pub(super) use picture::{BAND, normalise};
 use crate::canvas::{Rect, Region};
 use crate::channel::pipe::Outgoing;
 use crate::channels::display::compression::Policy;
-use crate::channels::display::viewers::{Detail, Next, PRIMARY, ViewerKey, Viewers};
+use crate::channels::display::viewers::{Detail, Next, PRIMARY, Scanout, ViewerKey, Viewers};
 use crate::config::limits::{DISPLAY_INIT, REFINE_PERIOD};
 use crate::guard::guard;
 use crate::host::abi::SPICE_CAPABILITIES_SIZE;
 use crate::net::sys::spawn;
 use crate::server::outlet::Outlet;
-use crate::wire::display::{Caches, Head, to_client};
+use crate::server::qxl::release::Completion;
+use crate::wire::display::{Caches, GlArea, Head, to_client};
 use crate::wire::image::{Encoder, Form, Pixels, Place, draw_copy};
 use crate::wire::link::CapSet;
 use crate::wire::migration::display::{self as migration, SurfaceForm};
@@ -53,6 +54,8 @@ struct State {
     /// While somebody watches.
     picture: Option<Picture>,
     outlets: Vec<Client>,
+    /// What a graphics card has drawn, as long as clients are waited for.
+    drawing: Option<Completion>,
     /// Whose turn it is.
     turn: usize,
     quit: bool,
@@ -83,6 +86,7 @@ impl Display {
             viewers: Viewers::new(policy),
             picture: None,
             outlets: Vec::new(),
+            drawing: None,
             turn: 0,
             quit: false,
         };
@@ -124,11 +128,19 @@ impl Display {
         self.news.notify_one();
     }
 
+    /// Descriptors can be passed to this client.
+    pub fn allow_descriptors(&self, key: ViewerKey) {
+        self.state.lock().viewers.allow_descriptors(key);
+    }
+
     /// A client has gone.
     pub fn leave(&self, key: ViewerKey) {
         let mut state = self.state.lock();
         state.viewers.leave(key);
         state.outlets.retain(|client| client.key != key);
+        let finished = state.take_finished();
+        drop(state);
+        drop(finished);
     }
 
     /// The client is ready. False if it was before.
@@ -178,6 +190,25 @@ impl Display {
     pub(super) fn set_running(&self, running: bool) {
         self.state.lock().viewers.set_running(running);
         self.news.notify_one();
+    }
+
+    /// The client has shown what a graphics card drew. False if it was not told of
+    /// anything. Main.
+    pub fn handle_shown(&self, key: ViewerKey) -> bool {
+        let mut state = self.state.lock();
+        let told = state.viewers.handle_shown(key);
+        let finished = state.take_finished();
+        self.news.notify_one();
+        drop(state);
+        drop(finished);
+        told
+    }
+
+    /// Lets the host go on if clients have taken too long to show what a graphics card
+    /// drew. Main, which the thread has roused.
+    pub fn finish_drawing(&self) {
+        let finished = self.state.lock().take_finished();
+        drop(finished);
     }
 
     /// A client's queue has shrunk.
@@ -250,9 +281,44 @@ impl Display {
         self.news.notify_one();
     }
 
-    /// Ends the thread. Main.
+    /// There is another picture in a graphics card's buffers, or none. Where the host calls.
+    pub(super) fn set_scanout(&self, scanout: Option<Scanout>) {
+        let mut state = self.state.lock();
+        let blind = state.viewers.set_scanout(scanout);
+        state.cut_blind(&blind);
+        let finished = state.take_finished();
+        self.news.notify_one();
+        drop(state);
+        drop(finished);
+    }
+
+    /// A graphics card has drawn there; when everybody has shown that, or nobody is there to
+    /// do so, it is completed. Where the host calls.
+    pub(super) fn draw(&self, area: GlArea, completion: Completion) {
+        let mut state = self.state.lock();
+        let blind = state.viewers.draw(area, Instant::now());
+        state.cut_blind(&blind);
+        let finished = if state.drawing.is_none() {
+            state.drawing = Some(completion);
+            state.take_finished()
+        } else {
+            // No host may draw so soon. What it drew is shown, but not waited for.
+            crate::warning_once!("a draw was begun before the one before was done");
+            Some(completion)
+        };
+        self.news.notify_one();
+        drop(state);
+        drop(finished);
+    }
+
+    /// Ends the thread, and what is waited for. Main.
     pub(super) fn stop(&self) {
-        self.state.lock().quit = true;
+        let finished = {
+            let mut state = self.state.lock();
+            state.quit = true;
+            state.drawing.take()
+        };
+        drop(finished);
         self.news.notify_one();
         if let Some(thread) = self.thread.lock().take() {
             // Its body is guarded.
@@ -304,7 +370,13 @@ impl State {
         if self.quit {
             return Work::Quit;
         }
-        self.cut_silent(Instant::now());
+        let now = Instant::now();
+        self.cut_silent(now);
+        self.viewers.handle_time(now);
+        if self.drawing.is_some() && !self.viewers.is_drawing() {
+            // The host hears of it from its own thread.
+            self.outlets.first().inspect(|client| client.outlet.rouse());
+        }
         for _ in 0..self.outlets.len() {
             self.turn = (self.turn + 1) % self.outlets.len();
             let Client { key, outlet, .. } = &self.outlets[self.turn];
@@ -320,7 +392,20 @@ impl State {
         }
         // Nobody tells when a queue that was not full has become empty.
         let again = self.viewers.is_anything_lossy().then(|| Instant::now() + REFINE_PERIOD);
-        Work::Wait(self.outlets.iter().filter_map(|client| client.deadline).chain(again).min())
+        let silent = self.outlets.iter().filter_map(|client| client.deadline);
+        Work::Wait(silent.chain(again).chain(self.viewers.draw_deadline()).min())
+    }
+
+    /// What is done now. To be dropped without the lock: the host is told then.
+    fn take_finished(&mut self) -> Option<Completion> {
+        self.drawing.take_if(|_| !self.viewers.is_drawing())
+    }
+
+    /// Cuts those who cannot be shown what there is.
+    fn cut_blind(&self, blind: &[ViewerKey]) {
+        for client in self.outlets.iter().filter(|client| blind.contains(&client.key)) {
+            client.outlet.end("the client cannot show the buffers of a graphics card");
+        }
     }
 
     /// Cuts those who do not say that they are ready.
@@ -344,5 +429,5 @@ fn message(encoder: &mut Encoder, pixels: Pixels<'_>, area: Rect, form: Form, id
     };
     let encoded = encoder.encode(pixels, form);
     let head = draw_copy(PRIMARY, place, id, encoded.kind);
-    Outgoing { kind: to_client::DRAW_COPY, head, shared: encoded.data }
+    Outgoing::large(to_client::DRAW_COPY, head, encoded.data)
 }
