@@ -28,7 +28,9 @@ fn run(bytes: &[u8]) {
         Ok(Request::AgentData) => assert!(kind == 107 && !body.is_empty()),
         Ok(Request::AgentToken(tokens)) => assert_eq!((kind, tokens), (108, word(&body))),
         Ok(Request::Pong(..)) => assert_eq!(kind, common::PONG),
-        Ok(Request::Ignored(what)) => assert!((102..=111).contains(&kind) && !what.is_empty()),
+        Ok(Request::MigrateAnswer(_)) => assert!([102, 103, 111].contains(&kind)),
+        Ok(Request::MigrateEnd) => assert_eq!(kind, 109),
+        Ok(Request::DoSeamless(version)) => assert_eq!((kind, version), (110, word(&body))),
         Ok(Request::Nothing) => assert!(kind < 100),
         Err(malformed) => assert!(malformed.to_string().contains(&kind.to_string())),
     }

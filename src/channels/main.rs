@@ -3,7 +3,7 @@
 use crate::channel::framing::{BodyRule, Message};
 use crate::config::limits;
 use crate::wire::common::{self, Common, Malformed};
-use crate::wire::main::{self, FromClient};
+use crate::wire::main::{self, FromClient, MigrateAnswer};
 
 /// How large a client's messages may be.
 pub fn rules(kind: u16) -> BodyRule {
@@ -29,8 +29,12 @@ pub enum Request {
     AgentToken(u32),
     /// A PONG with its id and time stamp.
     Pong(u32, u64),
-    /// Nothing; the text is worth a line in the log.
-    Ignored(&'static str),
+    /// How the host that the VM goes to was reached.
+    MigrateAnswer(MigrateAnswer),
+    /// The client has come from another host, and begins here.
+    MigrateEnd,
+    /// The client asks whether its session can go on here, with what has this version.
+    DoSeamless(u32),
     /// Nothing at all.
     Nothing,
 }
@@ -50,7 +54,9 @@ pub fn handle(message: &Message) -> Result<Request, Malformed> {
         FromClient::AgentStart(tokens) => Request::AgentStart(tokens),
         FromClient::AgentData => Request::AgentData,
         FromClient::AgentToken(tokens) => Request::AgentToken(tokens),
-        FromClient::StrayMigration => Request::Ignored("migration message without a migration"),
+        FromClient::MigrateAnswer(answer) => Request::MigrateAnswer(answer),
+        FromClient::MigrateEnd => Request::MigrateEnd,
+        FromClient::DoSeamless(version) => Request::DoSeamless(version),
     })
 }
 

@@ -401,6 +401,10 @@ pub const WRITE_RETRY: Duration = Duration::from_millis(100);
 /// Padding of the bandwidth ping on the main channel.
 pub const NET_TEST_BYTES: usize = 250 * 1024;
 
+/// How long a host that migrates waits for its clients' answers, and for their leaving:
+/// upstream's ten seconds.
+pub const MIGRATION: Duration = Duration::from_secs(10);
+
 /// A client silent for this long while it owes an answer is taken for dead.
 pub const CONNECTIVITY: Duration = Duration::from_secs(30);
 

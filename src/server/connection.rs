@@ -71,6 +71,9 @@ pub(super) enum Passage {
     /// It does not move.
     #[default]
     Settled,
+    /// The client comes from another host and has not said how it goes on: nothing is said
+    /// to it, and what it says waits.
+    Parked,
     /// The client comes from another host and brings the channel's state: nothing but
     /// MIGRATE_DATA is taken.
     Awaited,
@@ -260,12 +263,17 @@ impl Connection {
         self.passage.get()
     }
 
+    /// The client comes from another host, and will say how it goes on.
+    pub(super) fn park(&self) {
+        self.passage.set(Passage::Parked);
+    }
+
     /// The client comes from another host, and will bring the channel's state.
     pub(super) fn await_migration_data(&self) {
         self.passage.set(Passage::Awaited);
     }
 
-    /// The client has brought the channel's state.
+    /// The client has arrived: it has brought the channel's state, or begins anew.
     pub(super) fn settle_down(&self) {
         self.passage.set(Passage::Settled);
     }
@@ -280,10 +288,10 @@ impl Connection {
         self.passage.set(Passage::Leaving);
     }
 
-    /// Whether nothing more is sent: whoever speaks to the client does not know that it
-    /// goes to another host, where it is told.
+    /// Whether nothing is sent: whoever speaks to the client does not know that it goes to
+    /// another host, where it is told, or has not arrived from one.
     fn is_parting(&self) -> bool {
-        matches!(self.passage.get(), Passage::Leaving | Passage::Gone)
+        matches!(self.passage.get(), Passage::Parked | Passage::Leaving | Passage::Gone)
     }
 
     /// Queues MIGRATE_DATA, the last message.

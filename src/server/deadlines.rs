@@ -16,6 +16,8 @@ pub(super) enum Due {
     Liveness(ConnectionId),
     /// Tell clients the keyboard's locks.
     Locks,
+    /// Clients have answered or left by now.
+    Migration,
 }
 
 /// Names a device within a server.

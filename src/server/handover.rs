@@ -18,6 +18,7 @@ use crate::channel::ending::Ending;
 use crate::channel::run::Parcel;
 use crate::chardev::{Block, MigrateRefusal};
 use crate::wire::common::{DISCONNECTING, MIGRATE_DATA, MIGRATE_FLUSH_MARK};
+use crate::wire::main::is_arrivals_word;
 use crate::wire::migration::{Body, CHAR_DEVICE, MIGRATE, flag};
 
 /// Queues MIGRATE; from now on the client is sent nothing but its MIGRATE_DATA, if the
@@ -70,7 +71,14 @@ impl Server {
             Parcel::Run(_) => None,
         };
         match (connection.passage(), kind) {
-            (Passage::Awaited | Passage::Gone, Some(DISCONNECTING)) => Err(Outcome::Handled),
+            (Passage::Parked | Passage::Awaited | Passage::Gone, Some(DISCONNECTING)) => {
+                Err(Outcome::Handled)
+            }
+            (Passage::Parked, kind) => match &connection.role {
+                Role::Main(_) if kind.is_some_and(is_arrivals_word) => Ok(parcel),
+                Role::Main(_) => Err(Outcome::Handled),
+                Role::Served(_) => Err(Outcome::Full(parcel)),
+            },
             (Passage::Awaited, Some(MIGRATE_DATA)) => {
                 let Parcel::Message(message) = parcel else { return Ok(parcel) };
                 Err(self.take_in(connection, &message.body))
@@ -116,7 +124,10 @@ impl Server {
             Role::Served(served) => served.restore(connection, body),
         };
         match restored {
-            Ok(()) => Outcome::Handled,
+            Ok(()) => {
+                self.settle_arrival(connection.session);
+                Outcome::Handled
+            }
             Err(reason) => Outcome::Refused(format!("migration data refused: {reason}")),
         }
     }

@@ -186,30 +186,4 @@ impl Server {
         }
         removed
     }
-
-    /// Begins a migration of the clients. They cannot be moved yet, so the host is
-    /// told at once that nothing has to be waited for.
-    pub fn migrate_connect(&self) -> bool {
-        let Some(migration) = self.migration.get() else {
-            return false;
-        };
-        migration.connect_complete();
-        true
-    }
-
-    /// The host's migration has ended. After a success the clients have to look
-    /// for the VM elsewhere. After a failure with clients the host does not wait to be
-    /// told.
-    pub fn migrate_end(self: &Rc<Self>, completed: bool) -> bool {
-        let Some(migration) = self.migration.get() else {
-            return false;
-        };
-        if completed {
-            self.disconnect_clients("the VM has migrated away");
-        }
-        if self.client_count() == 0 {
-            migration.end_complete();
-        }
-        true
-    }
 }

@@ -15,11 +15,11 @@ mod connection;
 mod deadlines;
 pub mod driver;
 mod events;
-#[expect(dead_code, reason = "called by who decides that a client moves, which is not here yet")]
 mod handover;
 mod inputs;
 mod interfaces;
 mod main_reactor;
+pub mod migration;
 mod mouse_mode;
 mod outlet;
 pub mod qxl;
@@ -53,6 +53,7 @@ use deadlines::{Deadlines, DeviceId, Due};
 use driver::Timed;
 use events::Events;
 use inputs::Input;
+use migration::Migrations;
 use mouse_mode::MouseMode;
 use qxl::QxlHandle;
 use qxl_cursor::Cursors;
@@ -127,6 +128,7 @@ pub struct Server {
     mouse_mode: MouseMode,
     sound: Sound,
     migration: Cell<Option<Migration>>,
+    migrations: Migrations,
     /// Made for the first agent and kept.
     agent: RefCell<Option<Rc<Agent>>>,
     /// What may pass between clients and agent, beyond what the settings say.
@@ -237,6 +239,9 @@ impl Server {
                     }
                 }
                 Due::Locks => guard("locks timer", (), || self.handle_locks_timeout(now)),
+                Due::Migration => {
+                    guard("migration timer", (), || self.handle_migration_timeout(now));
+                }
             }
         }
         self.arm_timer();

@@ -10,7 +10,8 @@ use super::agent::ClientSide;
 use super::connection::{Connection, Next, Parts, Role};
 use super::deadlines::Due;
 use super::main_reactor::MainReactor;
-use super::served::{DataTerms, Outcome, SMALL_CHUNK, Terms};
+use super::migration::Arrival;
+use super::served::{DataTerms, Outcome, SMALL_CHUNK, Served, Terms};
 use crate::channel::compressor::Compressor;
 use crate::channel::decompressor::Decompressor;
 use crate::channel::ending::Ending;
@@ -44,6 +45,8 @@ const SASL_READ: usize = 8192;
 pub(super) struct Client {
     pub(super) connection_id: u32,
     pub(super) main: ConnectionId,
+    /// How it comes from another host, until it has come.
+    pub(super) arrival: Option<Arrival>,
 }
 
 /// What a main channel remembers.
@@ -73,11 +76,13 @@ impl Server {
     }
 
     fn link_main(self: &Rc<Self>, id: ConnectionId, linked: Linked) -> Result<(), String> {
-        if linked.request.connection_id != 0 {
-            // A migration target would take the client over; until migration is
-            // served, a session that this server never made is refused.
+        // Another host has made the session, and the client comes from there.
+        let brought = Some(linked.request.connection_id).filter(|id| *id != 0);
+        if let Some(id) = brought
+            && self.clients.borrow().iter().any(|client| client.connection_id == id)
+        {
             send_result(linked.stream, LinkError::BadConnectionId);
-            return Err(format!("session {:#x} is unknown here", linked.request.connection_id));
+            return Err(format!("session {id:#x} is here already"));
         }
         if !self.settings.borrow().allow_multiple_clients {
             self.disconnect_clients("another client takes over");
@@ -86,17 +91,19 @@ impl Server {
         for device in devices {
             device.prepare_for_client();
         }
-        let connection_id = self.new_session_id()?;
+        let connection_id = brought.map_or_else(|| self.new_session_id(), Ok)?;
         let is_unix = linked.stream.is_unix();
         let security = linked.security.clone();
+        let watch = if brought.is_some() { Liveness::without_test } else { Liveness::new };
         let state = MainState {
             list_sent: false,
-            liveness: (!is_unix).then(|| Liveness::new(Instant::now(), connection_id)),
+            liveness: (!is_unix).then(|| watch(Instant::now(), connection_id)),
             agent: ClientSide::default(),
         };
         let role = Role::Main(Box::new(RefCell::new(state)));
-        let connection = self.establish(id, connection_id, linked, role)?;
-        self.clients.borrow_mut().insert(0, Client { connection_id, main: id });
+        let arrival = brought.map(|_| Arrival::Undecided);
+        let connection = self.establish(id, connection_id, linked, role, arrival)?;
+        self.clients.borrow_mut().insert(0, Client { connection_id, main: id, arrival });
         self.publish_sessions();
         fault::point("beginning a session");
         let peer = &connection.peer;
@@ -104,7 +111,11 @@ impl Server {
             Connection;
             "client {peer} connected: {security}, session {connection_id:#x}"
         );
-        self.begin_session(&connection);
+        if arrival.is_some() {
+            self.admit(&connection, arrival);
+        } else {
+            self.begin_session(&connection, false);
+        }
         self.after_establishing(&connection);
         Ok(())
     }
@@ -123,9 +134,13 @@ impl Server {
         };
         let role = Role::Served(Rc::clone(&served));
         let security = linked.security.clone();
-        let connection = self.establish(id, connection_id, linked, role)?;
-        let twice = served.is_shared() && self.is_linked_twice(&connection);
-        if !twice && served.make_way(self, &connection.peer) && !connection.is_closed() {
+        let arrival = self.arrival(connection_id);
+        let connection = self.establish(id, connection_id, linked, role, arrival)?;
+        if arrival.is_some() {
+            crate::info!("{connection} opened, its client comes from another host: {security}");
+            self.admit(&connection, arrival);
+            self.reap();
+        } else if self.fits(&served, &connection) {
             crate::info!("{connection} opened: {security}");
             served.attach(&connection);
             fault::point("attached to a channel");
@@ -136,6 +151,16 @@ impl Server {
         Ok(())
     }
 
+    /// Whether the channel may have this connection.
+    pub(super) fn fits(
+        self: &Rc<Self>,
+        served: &Rc<dyn Served>,
+        connection: &Rc<Connection>,
+    ) -> bool {
+        let twice = served.is_shared() && self.is_linked_twice(connection);
+        !twice && served.make_way(self, &connection.peer) && !connection.is_closed()
+    }
+
     /// Sends the link result, tells the host, and gives the connection its home.
     fn establish(
         self: &Rc<Self>,
@@ -143,6 +168,7 @@ impl Server {
         connection_id: u32,
         linked: Linked,
         role: Role,
+        arrival: Option<Arrival>,
     ) -> Result<Rc<Connection>, String> {
         let Linked { stream, request, unsent, secured, wrapped, peer, security: _ } = linked;
         let channel = request.channel;
@@ -154,6 +180,9 @@ impl Server {
         };
         let form = header_form(&request.common_caps);
         let mut framer = Framer::new(form, rules);
+        if arrival.is_some() {
+            framer = framer.with_migration_data();
+        }
         let mut outbox = Outbox::new(form, chunk).with_pool(Arc::clone(&self.chunks));
         if let Some(DataTerms { policy, counters }) = data {
             framer = framer.with_counters(Arc::clone(&counters));
@@ -231,7 +260,9 @@ impl Server {
         self.reap();
     }
 
-    fn begin_session(self: &Rc<Self>, connection: &Rc<Connection>) {
+    /// What a client is told first. One that comes from another host, `moved`, knows the
+    /// VM's name.
+    pub(super) fn begin_session(self: &Rc<Self>, connection: &Rc<Connection>, moved: bool) {
         let now = Instant::now();
         self.settle_mouse_mode();
         let mouse_mode = self.mouse_modes();
@@ -250,7 +281,7 @@ impl Server {
         let (name, uuid) = (settings.name.clone(), settings.uuid);
         drop((settings, displays));
         self.send(connection, to_client::INIT, &init.encode());
-        if connection.caps.has(capability::NAME_AND_UUID) {
+        if connection.caps.has(capability::NAME_AND_UUID) && !moved {
             if let Some(name) = name {
                 self.send(connection, to_client::NAME, &main::name(&name));
             }
@@ -391,7 +422,13 @@ impl Server {
                 }
                 self.look_after(connection, now);
             }
-            Request::Ignored(what) => crate::debug!("{}: {what}, ignored", connection.peer),
+            Request::MigrateAnswer(answer) => {
+                self.handle_migration_answer(connection.id, answer);
+            }
+            Request::MigrateEnd => self.handle_migration_end(connection)?,
+            Request::DoSeamless(version) => {
+                self.handle_seamless_question(connection, version)?;
+            }
         }
         Ok(())
     }
@@ -464,6 +501,7 @@ impl Server {
             Role::Served(served) => served.detach(connection),
         });
         self.tell_disconnected(connection.id);
+        self.settle_arrival(connection.session);
     }
 
     /// Tells the link phase which sessions there are.
@@ -487,6 +525,7 @@ impl Server {
             self.close_connection(&other, "its main channel is gone");
         }
         self.leave_agent(main);
+        self.handle_migrant_gone(main.id);
         if self.settings.borrow().exit_on_disconnect {
             crate::warning!("the client is gone and the host wants to end with it");
             std::process::exit(0);

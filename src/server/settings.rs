@@ -40,6 +40,8 @@ pub struct Settings {
     pub exit_on_disconnect: bool,
     /// More than one client at a time (`SPICE_DEBUG_ALLOW_MC`).
     pub allow_multiple_clients: bool,
+    /// Sessions may go on at the host that the VM goes to.
+    pub seamless_migration: bool,
     /// The VM's name for clients that connect from now on.
     pub name: Option<Vec<u8>>,
     /// The VM's UUID for clients that connect from now on.
@@ -83,6 +85,7 @@ impl Settings {
             sasl_application: c"spice".to_owned(),
             exit_on_disconnect: false,
             allow_multiple_clients: false,
+            seamless_migration: false,
             name: None,
             uuid: None,
             agent: AgentSettings { mouse: true, copy_paste: true, file_transfer: true },

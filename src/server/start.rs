@@ -12,6 +12,7 @@ use socket2::Socket;
 use super::audio::Sound;
 use super::events::Events;
 use super::inputs::Input;
+use super::migration::Migrations;
 use super::mouse_mode::MouseMode;
 use super::qxl_cursor::Cursors;
 use super::registration::Draft;
@@ -97,8 +98,10 @@ impl Server {
             main: Offer {
                 common_caps: common_caps(),
                 channel_caps: CapSet::from_iter([
+                    capability::SEMI_SEAMLESS_MIGRATE,
                     capability::NAME_AND_UUID,
                     capability::AGENT_CONNECTED_TOKENS,
+                    capability::SEAMLESS_MIGRATE,
                 ]),
             },
             channels: Vec::new(),
@@ -140,6 +143,7 @@ impl Server {
             sound: Sound::default(),
             cursors: Cursors::default(),
             migration: Cell::default(),
+            migrations: Migrations::default(),
             agent: RefCell::default(),
             transfer_policy: TransferPolicy::default(),
             monitors_to_display: Cell::default(),

@@ -4,14 +4,22 @@ use super::common::{self, Malformed};
 
 /// Main channel capabilities, by bit number.
 pub mod capability {
+    /// The peer can connect to the other host before the VM is there.
+    pub const SEMI_SEAMLESS_MIGRATE: u32 = 0;
     /// The peer understands NAME and UUID.
     pub const NAME_AND_UUID: u32 = 1;
     /// The peer understands AGENT_CONNECTED_TOKENS.
     pub const AGENT_CONNECTED_TOKENS: u32 = 2;
+    /// The peer can move a session from host to host.
+    pub const SEAMLESS_MIGRATE: u32 = 3;
 }
 
 /// Server to client message types.
 pub mod to_client {
+    /// The VM is going to another host: connect there (`wire::migration::announcement`).
+    pub const MIGRATE_BEGIN: u16 = 101;
+    /// Forget the other host.
+    pub const MIGRATE_CANCEL: u16 = 102;
     /// The first message of a session.
     pub const INIT: u16 = 103;
     /// The channels a client may link to.
@@ -28,12 +36,22 @@ pub mod to_client {
     pub const AGENT_DATA: u16 = 109;
     /// The client may send so many AGENT_DATA more.
     pub const AGENT_TOKEN: u16 = 110;
+    /// The VM has gone to another host: connect there, anew.
+    pub const MIGRATE_SWITCH_HOST: u16 = 111;
+    /// The VM has gone to the other host: go on there.
+    pub const MIGRATE_END: u16 = 112;
     /// The VM's name.
     pub const NAME: u16 = 113;
     /// The VM's UUID.
     pub const UUID: u16 = 114;
     /// The agent is there, and the client may send so many AGENT_DATA.
     pub const AGENT_CONNECTED_TOKENS: u16 = 115;
+    /// As MIGRATE_BEGIN: the session may go on there.
+    pub const MIGRATE_BEGIN_SEAMLESS: u16 = 116;
+    /// To a client that arrives: its session can go on here.
+    pub const MIGRATE_DST_SEAMLESS_ACK: u16 = 117;
+    /// It cannot.
+    pub const MIGRATE_DST_SEAMLESS_NACK: u16 = 118;
 }
 
 /// Mouse modes; a set of them is the sum.
@@ -74,8 +92,29 @@ pub enum FromClient {
     AgentData,
     /// It takes so many AGENT_DATA more.
     AgentToken(u32),
-    /// An answer about a migration that is not under way.
-    StrayMigration,
+    /// It has reached the other host, or has not.
+    MigrateAnswer(MigrateAnswer),
+    /// It has come from another host, and begins here.
+    MigrateEnd,
+    /// It comes from another host, and asks whether its session can go on here. The
+    /// number is the version of what it would bring.
+    DoSeamless(u32),
+}
+
+/// What a client says of the host that its VM goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrateAnswer {
+    /// It cannot be reached.
+    Error,
+    /// It is connected; the session will begin anew.
+    Connected,
+    /// It is connected, and the session can go on.
+    Seamless,
+}
+
+/// Whether a client that has not arrived yet may say this.
+pub fn is_arrivals_word(kind: u16) -> bool {
+    [from_client::MIGRATE_END, from_client::MIGRATE_DST_DO_SEAMLESS].contains(&kind)
 }
 
 /// Takes a message of the main channel itself.
@@ -91,11 +130,13 @@ pub fn parse(kind: u16, body: &[u8]) -> Result<FromClient, Malformed> {
         c::AGENT_START => needs(4).map(|()| FromClient::AgentStart(common::u32_at(body, 0))),
         c::AGENT_DATA => needs(1).map(|()| FromClient::AgentData),
         c::AGENT_TOKEN => needs(4).map(|()| FromClient::AgentToken(common::u32_at(body, 0))),
-        c::MIGRATE_CONNECTED
-        | c::MIGRATE_CONNECT_ERROR
-        | c::MIGRATE_CONNECTED_SEAMLESS
-        | c::MIGRATE_END => Ok(FromClient::StrayMigration),
-        c::MIGRATE_DST_DO_SEAMLESS => needs(4).map(|()| FromClient::StrayMigration),
+        c::MIGRATE_CONNECTED => Ok(FromClient::MigrateAnswer(MigrateAnswer::Connected)),
+        c::MIGRATE_CONNECT_ERROR => Ok(FromClient::MigrateAnswer(MigrateAnswer::Error)),
+        c::MIGRATE_CONNECTED_SEAMLESS => Ok(FromClient::MigrateAnswer(MigrateAnswer::Seamless)),
+        c::MIGRATE_END => Ok(FromClient::MigrateEnd),
+        c::MIGRATE_DST_DO_SEAMLESS => {
+            needs(4).map(|()| FromClient::DoSeamless(common::u32_at(body, 0)))
+        }
         _ => Err(Malformed::Unknown(kind)),
     }
 }
@@ -201,6 +242,16 @@ mod tests {
         assert_eq!(parse(107, &[]), Err(Malformed::Short(107)));
         assert_eq!(parse(108, &[3, 0, 0, 0, 9]), Ok(FromClient::AgentToken(3)));
         assert_eq!(parse(108, &[]), Err(Malformed::Short(108)));
+        assert_eq!(parse(109, &[]), Ok(FromClient::MigrateEnd));
+        assert_eq!(parse(110, &[1, 0, 0, 0]), Ok(FromClient::DoSeamless(1)));
+        assert_eq!(parse(110, &[1, 0, 0]), Err(Malformed::Short(110)));
+        for (kind, answer) in [
+            (102, MigrateAnswer::Connected),
+            (103, MigrateAnswer::Error),
+            (111, MigrateAnswer::Seamless),
+        ] {
+            assert_eq!(parse(kind, &[]), Ok(FromClient::MigrateAnswer(answer)));
+        }
         // CLIENT_INFO and QUALITY_INDICATOR parse upstream but nobody handles them.
         assert_eq!(parse(101, &[0; 8]), Err(Malformed::Unknown(101)));
         assert_eq!(parse(112, &[0; 8]), Err(Malformed::Unknown(112)));

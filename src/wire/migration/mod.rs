@@ -5,6 +5,7 @@
 //! each length, offset and count is compared with what is there, and what does not fit is
 //! [`BadData`]. The layouts are upstream's. What they mean for a channel is not here.
 
+pub mod announcement;
 pub mod display;
 pub mod main;
 pub mod small;
