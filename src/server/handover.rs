@@ -17,7 +17,8 @@ use super::served::Outcome;
 use crate::channel::ending::Ending;
 use crate::channel::run::Parcel;
 use crate::chardev::{Block, MigrateRefusal};
-use crate::wire::common::{DISCONNECTING, MIGRATE_DATA, MIGRATE_FLUSH_MARK};
+use crate::wire::common::{ACK, ACK_SYNC, DISCONNECTING, MIGRATE_DATA, MIGRATE_FLUSH_MARK, PONG};
+use crate::wire::main;
 use crate::wire::migration::{Body, CHAR_DEVICE, MIGRATE, flag};
 
 /// Queues MIGRATE; from now on the client is sent nothing but its MIGRATE_DATA, if the
@@ -70,7 +71,16 @@ impl Server {
             Parcel::Run(_) => None,
         };
         match (connection.passage(), kind) {
-            (Passage::Awaited | Passage::Gone, Some(DISCONNECTING)) => Err(Outcome::Handled),
+            // Whoever comes may have said these before it thought of moving on.
+            (Passage::Awaited | Passage::Gone, Some(DISCONNECTING | ACK_SYNC | ACK)) => {
+                Err(Outcome::Handled)
+            }
+            // The session's liveness is watched meanwhile.
+            (Passage::Awaited | Passage::Gone, Some(PONG)) => Ok(parcel),
+            (Passage::Awaited, Some(main::ATTACH_CHANNELS)) if connection.channel.is_main() => {
+                crate::debug!("{connection}: it asks for channels before it has moved, ignored");
+                Err(Outcome::Handled)
+            }
             (Passage::Awaited, Some(MIGRATE_DATA)) => {
                 let Parcel::Message(message) = parcel else { return Ok(parcel) };
                 Err(self.take_in(connection, &message.body))
