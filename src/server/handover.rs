@@ -70,13 +70,15 @@ impl Server {
             Parcel::Message(message) => Some(message.kind),
             Parcel::Run(_) => None,
         };
+        if kind == Some(PONG) {
+            // The session's liveness is watched meanwhile.
+            return Ok(parcel);
+        }
         match (connection.passage(), kind) {
             // Whoever comes may have said these before it thought of moving on.
             (Passage::Awaited | Passage::Gone, Some(DISCONNECTING | ACK_SYNC | ACK)) => {
                 Err(Outcome::Handled)
             }
-            // The session's liveness is watched meanwhile.
-            (Passage::Awaited | Passage::Gone, Some(PONG)) => Ok(parcel),
             (Passage::Awaited, Some(main::ATTACH_CHANNELS)) if connection.channel.is_main() => {
                 crate::debug!("{connection}: it asks for channels before it has moved, ignored");
                 Err(Outcome::Handled)

@@ -58,7 +58,7 @@ mod from_client {
     pub(super) const MIGRATE_CONNECTED_SEAMLESS: u16 = 111;
 }
 
-/// Type number of the client's ATTACH_CHANNELS, which is nothing to a client that has not
+/// Type number of the client's `ATTACH_CHANNELS`, which is nothing to one that has not
 /// moved yet.
 pub const ATTACH_CHANNELS: u16 = from_client::ATTACH_CHANNELS;
 
