@@ -5,8 +5,6 @@
 #include <string.h>
 
 static const char *const reasons[DIFF_COUNT] = {
-    [DIFF_MAIN_CAPS] = "the migration bits are offered when migration exists; "
-                       "0.15.1 offers all four",
     [DIFF_REMOVE_INPUT] = "newer QEMU removes keyboard and mouse and frees them; "
                           "0.15.1 refuses and keeps the pointers",
     [DIFF_DESTROY_LEFTOVERS] = "0.15.1 forgets some objects in spice_server_destroy",
@@ -53,6 +51,7 @@ static const struct {
       "uses the channel client that is gone when a token comes back" },
     { "devices", "keyboard_and_mouse_come_and_go", "keeps both for ever and uses freed memory" },
     { "devices", "removed_after_destroy", "reaches the server that is gone" },
+    { "migrate", "a_client_does_not_arrive", "keeps the sockets of its other channels for ever" },
     { "migration-data", "a_full_queue", "reads no further, so that the flush mark never comes" },
     { "migration-data", "words_that_nobody_has_looked_at", "passes them on" },
     { "migration-data", "bad_bodies", "ends the process" },

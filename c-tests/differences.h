@@ -14,7 +14,6 @@
 
 enum difference {
     /** Capability word of the main channel in the link reply. */
-    DIFF_MAIN_CAPS,
     /** remove_interface of a keyboard or mouse. */
     DIFF_REMOVE_INPUT,
     /** Watches and timers that spice_server_destroy leaves behind. */

@@ -45,6 +45,9 @@ pub struct Pointer {
     picture: Option<(Shape, Bytes)>,
     /// Each with its name, in the order in which they came.
     clients: Vec<(u64, Pipe)>,
+    /// Of these the ones that come from another host, and are not to begin again before
+    /// they are told to forget the pointer of there.
+    moved: Vec<u64>,
 }
 
 impl Default for Pointer {
@@ -55,6 +58,7 @@ impl Default for Pointer {
             visible: true,
             picture: None,
             clients: Vec::new(),
+            moved: Vec::new(),
         }
     }
 }
@@ -76,6 +80,7 @@ impl Pointer {
             pipe.push(Outgoing::large(to_client::SET, head, picture.clone()));
         }
         self.clients.push((key, pipe));
+        self.moved.push(key);
     }
 
     /// A client goes to another host: it is to forget what it remembers of this one.
@@ -89,6 +94,7 @@ impl Pointer {
     /// A client has gone.
     pub fn leave(&mut self, key: u64) {
         self.clients.retain(|(other, _)| *other != key);
+        self.moved.retain(|other| *other != key);
     }
 
     /// The pointer looks like this from now on. Nothing hides a stream device's, and its
@@ -139,11 +145,13 @@ impl Pointer {
         }
         self.tell(&Outgoing::small(to_client::INVAL_ALL, Vec::new()));
         self.tell(&Outgoing::small(to_client::RESET, Vec::new()));
+        self.moved.clear();
     }
 
     /// Tells all clients of the pointer as if they had just come.
     pub fn begin_again(&mut self) {
-        self.tell(&self.init());
+        let (init, moved) = (self.init(), &self.moved);
+        tell(self.clients.iter_mut().filter(|(key, _)| !moved.contains(key)), &init);
     }
 
     fn init(&self) -> Outgoing {
@@ -158,12 +166,8 @@ impl Pointer {
         self.tell(&Outgoing::small(to_client::MOVE, cursor::moved(place)));
     }
 
-    /// What waits for a client and is of the same type is out of date.
     fn tell(&mut self, message: &Outgoing) {
-        for (_, pipe) in &mut self.clients {
-            pipe.drop_waiting(&[message.kind]);
-            pipe.push(message.clone());
-        }
+        tell(self.clients.iter_mut(), message);
     }
 
     /// The next message for a client towards which `queued` bytes are on their way.
@@ -190,6 +194,14 @@ impl Pointer {
 
     fn pipe(&mut self, key: u64) -> Option<&mut Pipe> {
         self.clients.iter_mut().find(|(other, _)| *other == key).map(|(_, pipe)| pipe)
+    }
+}
+
+/// What waits for a client and is of the same type is out of date.
+fn tell<'a>(clients: impl Iterator<Item = &'a mut (u64, Pipe)>, message: &Outgoing) {
+    for (_, pipe) in clients {
+        pipe.drop_waiting(&[message.kind]);
+        pipe.push(message.clone());
     }
 }
 
@@ -229,6 +241,7 @@ mod tests {
     fn who_moves_keeps_its_pointer_until_another_one_comes() {
         let mut there = Pointer::default();
         there.join_moved(1);
+        there.begin_again();
         assert_eq!(kinds(&poll_all(&mut there, 1)), [SET_ACK], "no INIT");
         there.show(Point { x: 3, y: 4 }, true, SHAPE, &Bytes::from_static(b"12345678"));
         assert_eq!(kinds(&poll_all(&mut there, 1)), [103]);
@@ -240,7 +253,8 @@ mod tests {
         let last = poll_all(&mut there, 1);
         assert_eq!(kinds(&last), [108, MIGRATE]);
         assert_eq!(last[1].head, [0; 4], "without flags");
-        assert_eq!(kinds(&poll_all(&mut there, 2)), [108, 102]);
+        there.begin_again();
+        assert_eq!(kinds(&poll_all(&mut there, 2)), [108, 102, 101]);
     }
 
     #[test]

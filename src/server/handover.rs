@@ -17,8 +17,8 @@ use super::served::Outcome;
 use crate::channel::ending::Ending;
 use crate::channel::run::Parcel;
 use crate::chardev::{Block, MigrateRefusal};
-use crate::wire::common::{DISCONNECTING, MIGRATE_DATA, MIGRATE_FLUSH_MARK};
-use crate::wire::main::is_arrivals_word;
+use crate::wire::common::{ACK, ACK_SYNC, DISCONNECTING, MIGRATE_DATA, MIGRATE_FLUSH_MARK, PONG};
+use crate::wire::main::{self, is_arrivals_word};
 use crate::wire::migration::{Body, CHAR_DEVICE, MIGRATE, flag};
 
 /// Queues MIGRATE; from now on the client is sent nothing but its MIGRATE_DATA, if the
@@ -70,15 +70,25 @@ impl Server {
             Parcel::Message(message) => Some(message.kind),
             Parcel::Run(_) => None,
         };
+        if kind == Some(PONG) && connection.passage() != Passage::Parked {
+            // The session's liveness is watched meanwhile.
+            return Ok(parcel);
+        }
         match (connection.passage(), kind) {
-            (Passage::Parked | Passage::Awaited | Passage::Gone, Some(DISCONNECTING)) => {
-                Err(Outcome::Handled)
-            }
+            (Passage::Parked, Some(DISCONNECTING)) => Err(Outcome::Handled),
             (Passage::Parked, kind) => match &connection.role {
                 Role::Main(_) if kind.is_some_and(is_arrivals_word) => Ok(parcel),
                 Role::Main(_) => Err(Outcome::Handled),
                 Role::Served(_) => Err(Outcome::Full(parcel)),
             },
+            // Whoever comes may have said these before it thought of moving on.
+            (Passage::Awaited | Passage::Gone, Some(DISCONNECTING | ACK_SYNC | ACK)) => {
+                Err(Outcome::Handled)
+            }
+            (Passage::Awaited, Some(main::ATTACH_CHANNELS)) if connection.channel.is_main() => {
+                crate::debug!("{connection}: it asks for channels before it has moved, ignored");
+                Err(Outcome::Handled)
+            }
             (Passage::Awaited, Some(MIGRATE_DATA)) => {
                 let Parcel::Message(message) = parcel else { return Ok(parcel) };
                 Err(self.take_in(connection, &message.body))

@@ -76,6 +76,10 @@ mod from_client {
     pub(super) const MIGRATE_CONNECTED_SEAMLESS: u16 = 111;
 }
 
+/// Type number of the client's `ATTACH_CHANNELS`, which is nothing to one that has not
+/// moved yet.
+pub const ATTACH_CHANNELS: u16 = from_client::ATTACH_CHANNELS;
+
 /// Type number of the client's AGENT_DATA, which has a size limit of its own.
 pub const AGENT_DATA: u16 = from_client::AGENT_DATA;
 

@@ -75,15 +75,13 @@ impl Server {
     /// The older way: the destination for [`Self::migrate_switch`]. False without one, or
     /// with a migration interface, which is the newer way.
     pub fn migrate_info(self: &Rc<Self>, destination: Option<Destination>) -> bool {
-        if self.migration.get().is_some() || destination.is_none() {
-            return false;
+        match destination {
+            Some(destination) if self.migration.get().is_none() => {
+                self.migrations.source.borrow_mut().head_for(destination);
+                true
+            }
+            _ => false,
         }
-        self.act(|source, now| {
-            // Nobody is asked.
-            source.connect(destination, &[], false, now);
-            Vec::new()
-        });
-        true
     }
 
     /// Sends all clients to the destination, to begin there.
@@ -111,10 +109,16 @@ impl Server {
     }
 
     fn act(self: &Rc<Self>, step: impl FnOnce(&mut Source, Instant) -> Vec<Deed>) {
-        let deeds = step(&mut self.migrations.source.borrow_mut(), Instant::now());
+        let (destination, deeds) = {
+            let mut source = self.migrations.source.borrow_mut();
+            // An end forgets it, and clients are told of it last.
+            let before = source.destination().cloned();
+            let deeds = step(&mut source, Instant::now());
+            (source.destination().cloned().or(before), deeds)
+        };
         self.watch_migration();
         for deed in deeds {
-            self.carry_out(deed);
+            self.carry_out(deed, destination.as_ref());
         }
     }
 
@@ -125,7 +129,7 @@ impl Server {
         }
     }
 
-    fn carry_out(self: &Rc<Self>, deed: Deed) {
+    fn carry_out(self: &Rc<Self>, deed: Deed, destination: Option<&Destination>) {
         let main = |id| self.connections.borrow().get(&id).cloned();
         match deed {
             Deed::Begin { id, seamless } => {
@@ -134,10 +138,10 @@ impl Server {
                 } else {
                     to_client::MIGRATE_BEGIN
                 };
-                self.announce_destination(id, kind, seamless);
+                self.announce_destination(id, kind, destination);
             }
             Deed::SwitchHost(id) => {
-                self.announce_destination(id, to_client::MIGRATE_SWITCH_HOST, false);
+                self.announce_destination(id, to_client::MIGRATE_SWITCH_HOST, destination);
             }
             Deed::Cancel(id) => {
                 if let Some(main) = main(id) {
@@ -176,19 +180,15 @@ impl Server {
         }
     }
 
-    fn announce_destination(&self, id: ConnectionId, kind: u16, seamless: bool) {
-        let body = {
-            let source = self.migrations.source.borrow();
-            let Some(Destination { host, port, secure_port, subject }) = source.destination()
-            else {
-                return;
-            };
-            announcement(host, *port, *secure_port, subject.as_deref(), seamless)
-        };
+    fn announce_destination(&self, id: ConnectionId, kind: u16, destination: Option<&Destination>) {
         let main = self.connections.borrow().get(&id).cloned();
-        if let Some(main) = main {
-            self.send(&main, kind, &body);
-        }
+        let (Some(main), Some(place)) = (main, destination) else {
+            return;
+        };
+        let seamless = kind == to_client::MIGRATE_BEGIN_SEAMLESS;
+        let Destination { host, port, secure_port, subject } = place;
+        let body = announcement(host, *port, *secure_port, subject.as_deref(), seamless);
+        self.send(&main, kind, &body);
     }
 
     /// The clients, newest first.

@@ -233,6 +233,11 @@ impl Source {
         (announced || all.is_empty() || !completed, deeds)
     }
 
+    /// The host says where it will go, and nobody is asked: the old way.
+    pub(super) fn head_for(&mut self, destination: Destination) {
+        self.destination = Some(destination);
+    }
+
     /// Sends all to the other host in the old way.
     pub(super) fn switch(&mut self, all: &[Who]) -> Vec<Deed> {
         if self.destination.is_none() {

@@ -512,6 +512,34 @@ static void no_tokens_left(void)
     close_source(&b);
 }
 
+/** Pointers have no data: the client goes at once. */
+static void a_pointer(void)
+{
+    struct bench b;
+    struct message m;
+    open_server(&b);
+    qxl_prepare(&b.q, 0);
+    qxl_add(&b.q, b.a.r.server);
+    spice_server_vm_start(b.a.r.server);
+    b.a.session = link_main(&b, 0);
+    rig_channel(&b.a.r, &b.c, CH_CURSOR, 0, b.a.session);
+    b.c.acknowledges = true;
+    find(&b.c, S_CURSOR_INIT, &m);
+    message_free(&m);
+    begin_to_move(&b);
+    client_expect(&b.c, S_CURSOR_INVAL_ALL, &m);
+    message_free(&m);
+    client_expect(&b.c, S_MIGRATE, &m);
+    EXPECT(m.size == 4 && get32(m.body) == 0);
+    message_free(&m);
+    client_close(&b.c);
+    client_close(&b.a.c);
+    EXPECT(host_run_until(is_ended, NULL, tap_ms(HOST_DEADLINE_MS)));
+    qxl_remove(&b.q);
+    spice_server_remove_interface(&b.instance.base);
+    rig_close(&b.a.r);
+}
+
 /* ---- target ---- */
 
 static void open_target(struct bench *b)
@@ -848,6 +876,35 @@ static void bad_bodies(void)
     close_target(&b);
 }
 
+/** The client keeps its pointer until there is another one. */
+static void a_pointer_goes_on(void)
+{
+    struct bench b;
+    struct message m;
+    open_server(&b);
+    qxl_prepare(&b.q, 0);
+    qxl_add(&b.q, b.a.r.server);
+    open_target(&b);
+    rig_channel(&b.a.r, &b.c, CH_CURSOR, 0, b.a.session);
+    client_expect(&b.c, S_SET_ACK, &m);
+    message_free(&m);
+    EXPECT(client_silent(&b.c, 50));
+    qxl_create_primary(&b.q, SIDE, SIDE);
+    spice_server_vm_start(b.a.r.server);
+    const struct qxl_pointer pointer = { .width = 2, .height = 1, .data = "12345678", .size = 8 };
+    EXPECT(qxl_shape(&b.q, &pointer, 3, 4, true));
+    spice_qxl_wakeup(&b.q.sin);
+    do
+        EXPECT(client_next(&b.c, &m));
+    while (message_free(&m), m.type == S_CURSOR_INVAL_ALL || m.type == S_CURSOR_RESET);
+    EXPECT_EQ(m.type, S_CURSOR_SET);
+    client_close(&b.c);
+    client_close(&b.a.c);
+    qxl_remove(&b.q);
+    spice_server_remove_interface(&b.instance.base);
+    rig_close(&b.a.r);
+}
+
 static const struct tap_case cases[] = {
     TAP_CASE(data_that_the_device_has_not_taken),
     TAP_CASE(nothing_waits),
@@ -860,6 +917,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(an_agent_cut_in_a_body),
     TAP_CASE(a_client_cut_in_a_message),
     TAP_CASE(a_screen),
+    TAP_CASE(a_pointer),
     TAP_CASE(a_card_cut_in_a_message),
     TAP_CASE(a_device_gets_the_data),
     TAP_CASE(an_agent_that_is_there_goes_on),
@@ -869,6 +927,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(bad_bodies),
     TAP_CASE(a_card_goes_on),
     TAP_CASE(a_screen_goes_on),
+    TAP_CASE(a_pointer_goes_on),
     TAP_CASE(missed_acknowledgements_are_sent),
 };
 
