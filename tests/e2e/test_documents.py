@@ -37,11 +37,11 @@ def run_page(bench, page):
     (place / "config.toml").write_text("[log]\nlevel = 'info'\n")
     script = "".join(blocks(page, "sh"))
     assert script, f"{page}.md has no commands"
-    for words, here in [("/tmp/spice-try", str(place)), ("5901", str(free_port())),
-                        ("/etc/spice-server/config.toml", str(place / "config.toml"))]:
-        script = script.replace(words, here)
-    script = re.sub(r"(?<=[ /])build\b(?!$)", str(build).lstrip("/"), script) \
-        if build != REPOSITORY / "build" else script
+    for words, here in [("/tmp/spice-try", place), ("5901", free_port()),
+                        ("/etc/spice-server/config.toml", place / "config.toml"),
+                        ("meson setup build", f"meson setup {build}"), ("-C build", f"-C {build}"),
+                        ("$PWD/build", build)]:
+        script = script.replace(words, str(here))
     env = {**bench.library.environment(), "DESTDIR": str(place / "root"),
            "PATH": f"{stubs}:{build}:{os.environ['PATH']}"}
     run = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=REPOSITORY, env=env,
