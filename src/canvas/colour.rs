@@ -76,7 +76,7 @@ pub(super) fn over(source: u32, target: u32) -> u32 {
     let pair = |source: u32, target: u32| {
         let sum = (source & PAIR) + (target & PAIR);
         // What went beyond eight bits fills them.
-        (sum | ((sum >> 8) & 0x0001_0001) * 0xff) & PAIR
+        (sum | (((sum >> 8) & 0x0001_0001) * 0xff)) & PAIR
     };
     pair(source, target) | pair(source >> 8, target >> 8) << 8
 }
