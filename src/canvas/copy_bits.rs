@@ -1,6 +1,6 @@
 //! Moving pixels within a surface.
 
-use super::pixels::Raster;
+use super::pixels::{Format, Raster};
 use super::region::{Rect, Region};
 
 /// Copies to a region what lies as far from it as `from` from the first pixel of
@@ -25,13 +25,16 @@ pub(super) fn copy(target: &Raster<'_>, region: &Region, bounds: &Rect, from: (i
     if !downwards {
         bands.reverse();
     }
+    let mut bytes = Vec::new();
     for band in bands {
         let lines = band[0].top..band[0].bottom;
         let mut copy_line = |y: i32| {
-            let rows: Vec<Vec<u32>> =
-                band.iter().map(|rect| read(target, rect, y, dx, dy)).collect();
-            for (rect, row) in band.iter().zip(&rows) {
-                target.write_row(rect.left as u32, y as u32, row);
+            let from =
+                |rect: &Rect| ((i64::from(rect.left) + dx) as u32, (i64::from(y) + dy) as u32);
+            if target.format() == Format::A1 {
+                copy_bits(target, band, y as u32, from);
+            } else {
+                copy_bytes(target, band, y as u32, from, &mut bytes);
             }
         };
         if downwards {
@@ -42,8 +45,42 @@ pub(super) fn copy(target: &Raster<'_>, region: &Region, bounds: &Rect, from: (i
     }
 }
 
-fn read(target: &Raster<'_>, rect: &Rect, y: i32, dx: i64, dy: i64) -> Vec<u32> {
-    let mut row = vec![0; rect.width() as usize];
-    target.read_row((i64::from(rect.left) + dx) as u32, (i64::from(y) + dy) as u32, &mut row);
-    row
+/// Copies a line of each rectangle, from where `from` says. All are read before one is
+/// written.
+fn copy_bytes(
+    target: &Raster<'_>,
+    rects: &[Rect],
+    y: u32,
+    from: impl Fn(&Rect) -> (u32, u32),
+    buffer: &mut Vec<u8>,
+) {
+    let size = target.format().bits() as usize / 8;
+    let parts = || rects.iter().map(|rect| (rect, rect.width() as usize * size));
+    buffer.resize(parts().map(|(_, bytes)| bytes).sum(), 0);
+    let mut rest = &mut buffer[..];
+    for (rect, bytes) in parts() {
+        let (part, behind) = rest.split_at_mut(bytes);
+        let (x, y) = from(rect);
+        target.read_bytes(x, y, part);
+        rest = behind;
+    }
+    let mut rest = &buffer[..];
+    for (rect, bytes) in parts() {
+        let (part, behind) = rest.split_at(bytes);
+        target.write_bytes(rect.left as u32, y, part);
+        rest = behind;
+    }
+}
+
+/// The same for pixels of one bit.
+fn copy_bits(target: &Raster<'_>, rects: &[Rect], y: u32, from: impl Fn(&Rect) -> (u32, u32)) {
+    let read = |rect| {
+        let ((x, y), mut row) = (from(rect), vec![0; rect.width() as usize]);
+        target.read_row(x, y, &mut row);
+        row
+    };
+    let rows: Vec<Vec<u32>> = rects.iter().map(read).collect();
+    for (rect, row) in rects.iter().zip(&rows) {
+        target.write_row(rect.left as u32, y, row);
+    }
 }

@@ -1,7 +1,7 @@
 //! Drawing: what happens to the pixels of a surface.
 
 use super::bitmap::BitmapFormat;
-use super::colour::{from_argb, over, scale, to_argb};
+use super::colour::{OPAQUE, from_argb, over, scale, to_argb};
 use super::image::Image;
 use super::limits::SOURCE_SIDE;
 use super::operation::{
@@ -100,6 +100,13 @@ impl Painter<'_> {
     }
 
     fn fill_region(&self, region: &Region, brush: &Brush<'_>, rop: Rop) {
+        if let Brush::Solid(bits) = brush
+            && rop.is_copy()
+            && self.mask.is_none()
+        {
+            region.iter().for_each(|rect| self.target.fill(&rect, *bits));
+            return;
+        }
         let mut source = Vec::new();
         self.each_line_of(region, |x, y, row| {
             brush.read(self.format(), (x, y), row.len(), &mut source);
@@ -204,7 +211,13 @@ impl Painter<'_> {
         self.each_line(|x, y, row| {
             source.resize(row.len(), 0);
             let valid = placed.read(x, y, &mut source);
-            for (pixel, source) in row[valid.clone()].iter_mut().zip(&source[valid]) {
+            let pixels = row[valid.clone()].iter_mut().zip(&source[valid]);
+            // What guests blend nearly always, without a decision for each pixel.
+            if (from, to, blend.alpha) == (Format::Argb, Format::Xrgb, 0xff) {
+                pixels.for_each(|(pixel, source)| *pixel = over(*source, *pixel) & !OPAQUE);
+                return;
+            }
+            for (pixel, source) in pixels {
                 let source = scale(to_argb(from, *source), u32::from(blend.alpha));
                 *pixel = from_argb(to, over(source, to_argb(to, *pixel)));
             }

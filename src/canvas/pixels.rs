@@ -160,22 +160,54 @@ impl<'memory> Raster<'memory> {
         }
     }
 
+    /// Makes all pixels of a rectangle the same.
+    ///
+    /// # Panics
+    /// When the pixels are not those of the surface, a bug of the caller's.
+    pub fn fill(&self, rect: &Rect, pixel: u32) {
+        let (left, width) = (rect.left as u32, rect.width() as usize);
+        let pixels = vec![pixel; width];
+        let mut bytes = Vec::new();
+        if self.format != Format::A1 && width > 0 {
+            bytes.resize(width * self.format.bits() as usize / 8, 0);
+            pack(&pixels, &mut bytes);
+        }
+        for y in rect.top as u32..rect.bottom as u32 {
+            if bytes.is_empty() {
+                self.write_row(left, y, &pixels);
+            } else {
+                self.write_bytes(left, y, &bytes);
+            }
+        }
+    }
+
     fn read_bits(&self, x: u32, y: u32, into: &mut [u32]) {
-        let line = self.line(x, y, into.len());
-        for (pixel, x) in into.iter_mut().zip(x..) {
-            let mut byte = [0];
-            self.memory.read(line + x as usize / 8, &mut byte);
-            *pixel = u32::from(byte[0] >> (x % 8) & 1);
+        let (line, x) = (self.line(x, y, into.len()), x as usize);
+        let mut buffer = [0; BUFFER];
+        for (part, pixels) in into.chunks_mut(BUFFER_BITS).enumerate() {
+            let x = x + part * BUFFER_BITS;
+            let bytes = &mut buffer[..(x % 8 + pixels.len()).div_ceil(8)];
+            self.memory.read(line + x / 8, bytes);
+            for (pixel, at) in pixels.iter_mut().zip(x % 8..) {
+                *pixel = u32::from(bytes[at / 8] >> (at % 8) & 1);
+            }
         }
     }
 
     fn write_bits(&self, x: u32, y: u32, from: &[u32]) {
-        let line = self.line(x, y, from.len());
-        for (pixel, x) in from.iter().zip(x..) {
-            let (mut byte, bit) = ([0], 1 << (x % 8));
-            self.memory.read(line + x as usize / 8, &mut byte);
-            byte[0] = if pixel & 1 == 0 { byte[0] & !bit } else { byte[0] | bit };
-            self.memory.write(line + x as usize / 8, &byte);
+        let (line, x) = (self.line(x, y, from.len()), x as usize);
+        let mut buffer = [0; BUFFER];
+        for (part, pixels) in from.chunks(BUFFER_BITS).enumerate() {
+            let x = x + part * BUFFER_BITS;
+            let bytes = &mut buffer[..(x % 8 + pixels.len()).div_ceil(8)];
+            // What stands beside the pixels in their first and last byte stays.
+            self.memory.read(line + x / 8, bytes);
+            for (pixel, at) in pixels.iter().zip(x % 8..) {
+                let bit = 1 << (at % 8);
+                let byte = &mut bytes[at / 8];
+                *byte = if pixel & 1 == 0 { *byte & !bit } else { *byte | bit };
+            }
+            self.memory.write(line + x / 8, bytes);
         }
     }
 
@@ -231,3 +263,49 @@ fn pack(pixels: &[u32], bytes: &mut [u8]) {
 
 /// Bytes copied at a time; a small part of the stack, and enough for copying to be cheap.
 const BUFFER: usize = 4096;
+/// Pixels of one bit that fit, wherever in a byte the first one is.
+const BUFFER_BITS: usize = (BUFFER - 1) * 8;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Shared<'a>(&'a RefCell<Vec<u8>>);
+
+    impl Memory for Shared<'_> {
+        fn read(&self, offset: usize, into: &mut [u8]) {
+            into.copy_from_slice(&self.0.borrow()[offset..offset + into.len()]);
+        }
+
+        fn write(&self, offset: usize, from: &[u8]) {
+            self.0.borrow_mut()[offset..offset + from.len()].copy_from_slice(from);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bits_are_written_and_read_where_they_are(
+            x in 0u32..70_000, len in 0usize..70_000, seed: u8,
+        ) {
+            const WIDTH: u32 = 140_000;
+            let before: Vec<u8> = (0..WIDTH / 8).map(|n| (n as u8).wrapping_mul(seed)).collect();
+            let memory = RefCell::new(before.clone());
+            let stride = (WIDTH / 8) as i32;
+            let raster =
+                Raster::new(Box::new(Shared(&memory)), Format::A1, (WIDTH, 1), stride);
+            let pixels: Vec<u32> = (0..len as u32).map(|n| n / 3 % 2).collect();
+            raster.write_row(x, 0, &pixels);
+            let mut back = vec![7; len];
+            raster.read_row(x, 0, &mut back);
+            prop_assert_eq!(&back, &pixels);
+            let after = memory.borrow();
+            let bit = |bytes: &[u8], at: u32| bytes[at as usize / 8] >> (at % 8) & 1;
+            let end = x + len as u32;
+            prop_assert!((0..x).chain(end..WIDTH).all(|at| bit(&before, at) == bit(&after, at)));
+        }
+    }
+}

@@ -22,13 +22,14 @@ FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: several run side by side.
-ORDER = ["lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
-         "inputs", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl", "hotplug", "usb", "xspice",
-         "custom_channel", "documents", "websocket", "reconnect", "log", "session"]
+ORDER = ["xorg", "lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
+         "inputs", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl",
+         "hotplug", "usb", "xspice", "gl", "custom_channel", "documents", "websocket", "reconnect",
+         "log", "session"]
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.
 PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent",
-            "smartcard": "smartcard", "audio": "sound"}
+            "smartcard": "smartcard", "audio": "sound", "xorg": "xorg"}
 
 
 def parse():

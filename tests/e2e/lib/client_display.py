@@ -2,6 +2,7 @@
 process (spice_client_process.py)."""
 
 import ctypes
+import mmap
 
 BYTES_PER_PIXEL = 4
 
@@ -20,6 +21,8 @@ class Display:
         on(channel, "display-mark", self._mark)
         on(channel, "display-invalidate", self._invalidate)
         on(channel, "notify::monitors", self._monitors)
+        on(channel, "notify::gl-scanout", self._gl_picture)
+        on(channel, "gl-draw", self._gl_draw)
 
     def _create(self, _channel, _format, width, height, stride, _shmid, pixels):
         self.width, self.height, self.stride, self.pixels = width, height, stride, pixels
@@ -44,6 +47,21 @@ class Display:
         if colours != self.told:
             self.told = colours
             self.client.tell("colours", channel=self.name, colours=colours)
+
+    def _gl_picture(self, channel, _spec):
+        """A picture in a graphics card's buffer."""
+        self.gl = channel.get_gl_scanout()
+        if self.gl:
+            self.client.tell("gl-picture", channel=self.name, width=self.gl.width,
+                             height=self.gl.height, stride=self.gl.stride, format=self.gl.format,
+                             top_down=bool(self.gl.y0top))
+
+    def _gl_draw(self, channel, x, y, width, height):
+        """Which bytes there are in the buffer, and that they have been looked at."""
+        with mmap.mmap(self.gl.fd, self.gl.stride * self.gl.height, prot=mmap.PROT_READ) as buffer:
+            shades = sorted(set(buffer[:]))
+        self.client.tell("gl-draw", channel=self.name, area=[x, y, width, height], shades=shades)
+        channel.gl_draw_done()
 
     def save(self, path):
         if not self.pixels:
