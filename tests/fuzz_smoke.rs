@@ -54,6 +54,7 @@ smoke! {
     smartcard
     sound_messages
     spicevmc_messages
+    statistics
     stream_device
     tls
     websocket

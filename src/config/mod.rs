@@ -1,6 +1,7 @@
 //! Settings that do not come from the C API: limits, where connections live, which
 //! device becomes which channel, what may pass to and from the guest's
-//! agent, how old TLS may be, for whom there is WebSocket, and what links may cost.
+//! agent, how old TLS may be, for whom there is WebSocket, what links may cost, and where
+//! statistics can be read.
 //!
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
@@ -13,6 +14,7 @@ pub mod link;
 mod print;
 pub mod registry;
 pub mod stamp;
+pub mod statistics;
 pub mod tls;
 pub mod websocket;
 
@@ -20,6 +22,7 @@ use agent::AgentPolicy;
 use home::HomeKind;
 use link::LinkPolicy;
 use registry::Registry;
+use statistics::StatisticsPolicy;
 use tls::TlsVersion;
 use websocket::WebSocketPolicy;
 
@@ -38,4 +41,6 @@ pub struct Config {
     pub websocket: WebSocketPolicy,
     /// How links are kept from harming others.
     pub link: LinkPolicy,
+    /// Where statistics can be read.
+    pub statistics: StatisticsPolicy,
 }

@@ -7,6 +7,7 @@ use super::agent::AgentPolicy;
 use super::home::HomeKind;
 use super::link::LinkPolicy;
 use super::registry::{Busy, Policy, Selector};
+use super::statistics::{SocketPath, StatisticsPolicy};
 use super::websocket::{Origin, Origins, WebSocketPolicy};
 
 /// The text reads as these settings again.
@@ -32,7 +33,8 @@ impl fmt::Display for Config {
             write!(f, "type = {}\nname = {}\n", service.kind, Quoted(&service.name))?;
             policy(f, service.policy)?;
         }
-        agent(f, self.agent)
+        agent(f, self.agent)?;
+        statistics(f, &self.statistics)
     }
 }
 
@@ -70,6 +72,12 @@ fn agent(f: &mut fmt::Formatter<'_>, agent: AgentPolicy) -> fmt::Result {
         (if files.to_guest { "to-guest" } else { "off" }, files.max_size.unwrap_or(0));
     write!(f, "\n[file-transfer]\ndirection = \"{directions}\"\nmax-size = {size}\n")?;
     write!(f, "\n[audit]\nlog = {audit}\n")
+}
+
+fn statistics(f: &mut fmt::Formatter<'_>, policy: &StatisticsPolicy) -> fmt::Result {
+    let StatisticsPolicy { socket, shared_memory } = policy;
+    let socket = Quoted(socket.as_ref().map_or("", SocketPath::text));
+    write!(f, "\n[statistics]\nsocket = {socket}\nshared-memory = {shared_memory}\n")
 }
 
 fn policy(f: &mut fmt::Formatter<'_>, policy: Policy) -> fmt::Result {
@@ -127,6 +135,7 @@ mod tests {
         assert_eq!(a.oldest_tls, b.oldest_tls);
         assert_eq!(a.websocket, b.websocket);
         assert_eq!(a.link, b.link);
+        assert_eq!(a.statistics, b.statistics);
         assert_eq!(a.registry.defaults(), b.registry.defaults());
         let rules = |config: &Config| -> Vec<_> {
             config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
@@ -169,6 +178,10 @@ max-size = 0
 
 [audit]
 log = false
+
+[statistics]
+socket = \"\"
+shared-memory = false
 ";
         assert_eq!(Config::default().to_string(), expected);
         assert_same(&read(expected), &Config::default());
@@ -239,6 +252,16 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
         (any::<bool>(), origins).prop_map(|(enabled, origins)| WebSocketPolicy { enabled, origins })
     }
 
+    fn statistics_policy() -> impl Strategy<Value = StatisticsPolicy> {
+        let socket = prop::option::of("/[^{}\\p{C}]{0,9}(\\{(name|uuid|pid)\\})?");
+        let socket = socket.prop_filter_map("a path", |text| match text {
+            None => Some(None),
+            Some(text) => SocketPath::from_text(&text).map(Some),
+        });
+        (socket, any::<bool>())
+            .prop_map(|(socket, shared_memory)| StatisticsPolicy { socket, shared_memory })
+    }
+
     fn link_change() -> impl Strategy<Value = LinkChange> {
         let seconds = |range| prop::option::of(range).prop_map(|s| s.map(Duration::from_secs));
         let links = || prop::option::of(1..=4096_usize);
@@ -266,6 +289,7 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
                 vec![TlsVersion::Tls10, TlsVersion::Tls11, TlsVersion::Tls12, TlsVersion::Tls13]),
             websocket in websocket_policy(),
             link in link_change(),
+            statistics in statistics_policy(),
         ) {
             let mut registry = Registry::new(defaults.on(Policy::default()));
             for rule in rules {
@@ -273,7 +297,7 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             }
             let agent = agent.on(AgentPolicy::default());
             let link = link.on(LinkPolicy::default());
-            let config = Config { home, registry, agent, oldest_tls, websocket, link };
+            let config = Config { home, registry, agent, oldest_tls, websocket, link, statistics };
             assert_same(&read(&config.to_string()), &config);
         }
     }

@@ -65,6 +65,7 @@ impl IoConnection {
     /// full nothing is fetched: the other side gathers it in few chunks meanwhile.
     pub(super) fn handle_queued(&mut self) -> Report {
         let mut sent = 0;
+        self.endpoint.counters().set_queued(self.crossing.unsent());
         loop {
             match self.endpoint.flush() {
                 Ok(count) => sent += count,
@@ -83,7 +84,9 @@ impl IoConnection {
                 break;
             }
         }
-        Report { drained: self.crossing.sent(sent), arrived: false }
+        let drained = self.crossing.sent(sent);
+        self.endpoint.counters().set_queued(self.crossing.unsent());
+        Report { drained, arrived: false }
     }
 
     /// Gets what is to be sent next, one chunk of it if it has to be compressed: the
@@ -130,7 +133,7 @@ impl IoConnection {
                     break;
                 }
                 Err(refused) => {
-                    end = Some(Ending::fault(refused));
+                    end = Some(refused.into());
                     break;
                 }
             }
@@ -172,7 +175,8 @@ mod tests {
         outbox.push_raw(&[0; 4]);
         let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len(), 1024));
         let framer = Framer::new(form, |_| BodyRule::Whole(0));
-        let endpoint = Endpoint::new(stream, registration, framer, outbox, Arc::default());
+        let endpoint =
+            Endpoint::new(stream, registration, framer, outbox, Arc::default(), Arc::default());
         let mut connection = IoConnection::new(endpoint, Arc::clone(&crossing));
         assert!(connection.begin().arrived);
         assert!(crossing.take().ended.is_some());

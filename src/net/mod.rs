@@ -17,6 +17,7 @@ mod pending_link;
 pub mod policy;
 pub mod reactor;
 pub mod sasl;
+pub mod statistics;
 pub mod stream;
 pub mod sys;
 pub mod tls;

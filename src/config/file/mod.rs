@@ -31,6 +31,7 @@ use self::vm::Vm;
 use super::agent::AgentPolicy;
 use super::link::LinkPolicy;
 use super::registry::{Policy, Registry, Selector};
+use super::statistics::StatisticsPolicy;
 use super::websocket::WebSocketPolicy;
 use super::{Config, limits};
 
@@ -138,6 +139,9 @@ impl File {
             .iter()
             .fold(WebSocketPolicy::default(), |below, layer| layer.websocket.on(below));
         let link = layers.iter().fold(LinkPolicy::default(), |below, layer| layer.link.on(below));
+        let statistics = layers
+            .iter()
+            .fold(StatisticsPolicy::default(), |below, layer| layer.statistics.on(below));
         let mut registry = Registry::new(defaults);
         let mut problems = Vec::new();
         for stack in stacks(&layers) {
@@ -153,7 +157,7 @@ impl File {
             }
         }
         problems.sort_by_key(Problem::line);
-        (Config { home, registry, agent, oldest_tls, websocket, link }, problems)
+        (Config { home, registry, agent, oldest_tls, websocket, link, statistics }, problems)
     }
 
     /// Whether any section gives a channel this name. The host may use it before it says

@@ -14,11 +14,12 @@ use crate::config::agent::AgentChange;
 use crate::config::home::HomeKind;
 use crate::config::link::LinkChange;
 use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
+use crate::config::statistics::{SocketPath, StatisticsChange};
 use crate::config::tls::TlsVersion;
 use crate::config::websocket::{Origin, Origins, WebSocketChange};
 
 /// The keys that [`Settings::read`] knows.
-pub(super) const SETTINGS: [&str; 9] = [
+pub(super) const SETTINGS: [&str; 10] = [
     "io",
     "link",
     "tls",
@@ -28,6 +29,7 @@ pub(super) const SETTINGS: [&str; 9] = [
     "clipboard",
     "file-transfer",
     "audit",
+    "statistics",
 ];
 const IO: [&str; 1] = ["home"];
 const LINK: [&str; 5] =
@@ -36,6 +38,7 @@ const TLS: [&str; 1] = ["min-version"];
 const WEBSOCKET: [&str; 2] = ["enabled", "origins"];
 const TRANSFER: [&str; 2] = ["direction", "max-size"];
 const AUDIT: [&str; 1] = ["log"];
+const STATISTICS: [&str; 2] = ["socket", "shared-memory"];
 const POLICY: [&str; 3] = ["compression", "busy", "idle-timeout"];
 const RULE: [&str; 7] = ["port", "subtype", "type", "name", POLICY[0], POLICY[1], POLICY[2]];
 
@@ -48,6 +51,7 @@ pub(super) struct Settings {
     pub(super) websocket: WebSocketChange,
     pub(super) link: LinkChange,
     pub(super) agent: AgentChange,
+    pub(super) statistics: StatisticsChange,
     /// Each of them may stand in a registry, and beside the others.
     pub(super) rules: Vec<RuleAt>,
 }
@@ -113,6 +117,10 @@ impl Settings {
             settings.policy = policy(&channels, problems).0;
         }
         settings.agent = agent(table, problems);
+        if let Some(own) = table.table("statistics", problems) {
+            own.only(&STATISTICS, problems);
+            settings.statistics = statistics(&own, problems);
+        }
         let mut registry = Registry::default();
         for table in table.tables("channel", problems) {
             if table.is_emptied() {
@@ -233,6 +241,18 @@ fn links(table: &Table<'_>, problems: &mut Problems) -> LinkChange {
         free_failures: failures.map(|failures| failures as u32),
         longest_delay: delay.map(Duration::from_secs),
     }
+}
+
+/// Where statistics can be read.
+fn statistics(table: &Table<'_>, problems: &mut Problems) -> StatisticsChange {
+    let expected = "an absolute path, in which {name}, {uuid} and {pid} stand for the \
+        machine's, or \"\"";
+    let socket = table.value("socket", expected, problems, |value| match value.as_str()? {
+        "" => Some(None),
+        text => SocketPath::from_text(text).map(Some),
+    });
+    let shared_memory = table.value("shared-memory", "true or false", problems, truth);
+    StatisticsChange { socket: socket.ok().flatten(), shared_memory: shared_memory.ok().flatten() }
 }
 
 /// What may pass to and from the guest's agent.
