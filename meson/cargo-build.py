@@ -21,6 +21,7 @@ def arguments():
     parser.add_argument("--source-root", required=True, type=pathlib.Path)
     parser.add_argument("--target-dir", required=True, type=pathlib.Path)
     parser.add_argument("--profile", required=True, help="cargo profile: release, dev")
+    parser.add_argument("--package", help="of the workspace; without it the library's")
     parser.add_argument("--bin", help="the program to build; without it the static library")
     parser.add_argument("--features", help="exactly these cargo features, with commas between")
     parser.add_argument("--output", required=True, type=pathlib.Path)
@@ -33,7 +34,8 @@ def main():
     # The only crate type: with a second one beside it cargo drops LTO.
     library = ["--lib", "--crate-type", "staticlib"]
     command = [
-        args.cargo, "rustc", *(["--bin", args.bin] if args.bin else library),
+        args.cargo, "rustc", *(["--package", args.package] if args.package else []),
+        *(["--bin", args.bin] if args.bin else library),
         "--profile", args.profile,
         *(["--no-default-features", "--features", args.features]
           if args.features is not None else []),
