@@ -24,7 +24,7 @@ STATE = REPOSITORY / ".cache" / "e2e"
 # Longest first: several run side by side.
 ORDER = ["lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
          "inputs", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl", "hotplug", "usb",
-         "custom_channel", "websocket", "reconnect", "session"]
+         "custom_channel", "statistics", "websocket", "reconnect", "session"]
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.
 PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent",
