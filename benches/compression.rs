@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use spice_server::channel::compressor::Compressor;
-use spice_server::stats::ChannelCounters;
+use spice_server::stats::Counters;
 
 const BLOCK: usize = 64 * 1024;
 const ROUND: Duration = Duration::from_millis(500);
@@ -92,14 +92,14 @@ fn always(data: &[u8]) -> f64 {
 
 /// Seconds for a gigabyte by the library's compressor, and how much of it is sent.
 fn as_served(data: &[u8]) -> (f64, f64) {
-    let counters = Arc::new(ChannelCounters::default());
+    let counters = Arc::new(Counters::default());
     let mut compressor = Compressor::new(Arc::clone(&counters));
     let mut total = 0;
     let seconds = per_gigabyte(data, |block| {
         total += block.len() as u64;
         black_box(compressor.squeeze(block));
     });
-    let totals = counters.totals();
+    let totals = counters.totals(0);
     let sent = total - totals.out_uncompressed + totals.out_compressed;
     (seconds, 100.0 * sent as f64 / total as f64)
 }

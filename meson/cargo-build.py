@@ -22,6 +22,7 @@ def arguments():
     parser.add_argument("--source-root", required=True, type=pathlib.Path)
     parser.add_argument("--target-dir", required=True, type=pathlib.Path)
     parser.add_argument("--profile", required=True, help="cargo profile: release, dev")
+    parser.add_argument("--package", help="of the workspace; without it the library's")
     parser.add_argument("--bin", help="the program to build; without it the static library")
     parser.add_argument("--features", help="exactly these cargo features, with commas between")
     parser.add_argument("--output", required=True, type=pathlib.Path)
@@ -35,7 +36,9 @@ def main():
     library = ["--lib", "--crate-type", "staticlib"]
     options, environment = without_paths(args)
     command = [
-        args.cargo, *options, "rustc", *(["--bin", args.bin] if args.bin else library),
+        args.cargo, *options, "rustc",
+        *(["--package", args.package] if args.package else []),
+        *(["--bin", args.bin] if args.bin else library),
         "--profile", args.profile,
         *(["--no-default-features", "--features", args.features]
           if args.features is not None else []),

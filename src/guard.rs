@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
 use crate::fault;
+use crate::stats::time;
 
 /// Runs `body`; if it panics, logs one line naming `entry` and returns `fallback`.
 pub(crate) fn guard<T>(entry: &str, fallback: T, body: impl FnOnce() -> T) -> T {
@@ -22,6 +23,16 @@ pub(crate) fn guard<T>(entry: &str, fallback: T, body: impl FnOnce() -> T) -> T 
         crate::warning!("{entry}: internal error, step abandoned: {what}");
         fallback
     })
+}
+
+/// The same for what the host calls: counts the time that it takes.
+pub(crate) fn guard_for_host<T>(entry: &str, fallback: T, body: impl FnOnce() -> T) -> T {
+    time::for_host(|| guard(entry, fallback, body))
+}
+
+/// The same for what the host calls by the million: a sample of the calls is measured.
+pub(crate) fn guard_often<T>(entry: &str, fallback: T, body: impl FnOnce() -> T) -> T {
+    time::often_for_host(|| guard(entry, fallback, body))
 }
 
 /// Runs `body`; false if it panicked.

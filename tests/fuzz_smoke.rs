@@ -55,6 +55,7 @@ smoke! {
     smartcard
     sound_messages
     spicevmc_messages
+    statistics
     stream_device
     tls
     websocket

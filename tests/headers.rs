@@ -38,7 +38,7 @@ fn the_header_of_our_own_additions_is_fresh() {
     check(&Header {
         file: "spice-server-rs.h",
         guard: "SPICE_SERVER_RS_H_",
-        sources: &["registry.rs", "char_device/explicit.rs"],
+        sources: &["registry.rs", "statistics.rs", "char_device/explicit.rs"],
         includes: &["spice-server.h", "spice-char-device.h"],
         about: "What this library has and the upstream one does not. Exported in the version node
 SPICE_SERVER_RS_1. The rules of spice.h hold here, too.",

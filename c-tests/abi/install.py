@@ -17,7 +17,7 @@ from symbols import FILE_NAME
 PACKAGES = ["libspice-server1", "libspice-server-dev"]
 PC_FILE = "pkgconfig/spice-server.pc"
 TOOL = "spice-server-config"
-PORT_TOOLS = ["spice-port", "spice-serve"]
+PORT_TOOLS = ["spice-port", "spice-serve", "spice-top"]
 # What Debian's packages do not have, beside the headers: option of meson -> files there.
 OWN_FILES = {
     "bindir": [TOOL, *PORT_TOOLS],

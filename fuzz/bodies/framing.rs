@@ -10,7 +10,7 @@ use spice_server::channel::framing::{BodyRule, Framer, Refused, Rules};
 use spice_server::channel::run::Parcel;
 use spice_server::channels;
 use spice_server::config::limits::WHOLE_MESSAGE;
-use spice_server::stats::ChannelCounters;
+use spice_server::stats::Counters;
 use spice_server::wire::header::{Header, HeaderForm};
 use spice_server::wire::spicevmc::{COMPRESSED_DATA, DATA, compressed_header};
 
@@ -121,7 +121,7 @@ fn join(messages: &mut Vec<(u16, Vec<u8>)>, kind: u16, body: &[u8]) {
 }
 
 fn received(channel: &Channel, wire: &[u8], cuts: &[usize]) -> Received {
-    let counters = Arc::<ChannelCounters>::default();
+    let counters = Arc::<Counters>::default();
     let mut framer = Framer::new(channel.form, channel.rules).with_counters(Arc::clone(&counters));
     if channel.compression {
         framer = framer.with_decompressor(Decompressor::new(Arc::clone(&counters)));
@@ -163,7 +163,7 @@ fn received(channel: &Channel, wire: &[u8], cuts: &[usize]) -> Received {
             }
         }
     }
-    let totals = counters.totals();
+    let totals = counters.totals(0);
     assert_eq!(totals.in_data + totals.in_decompressed, counted);
     received
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lz4_flex::block::{compress, decompress_into};
 use spice_server::channel::decompressor::{Corrupt, Decompressor};
 use spice_server::config::limits::WHOLE_MESSAGE;
-use spice_server::stats::ChannelCounters;
+use spice_server::stats::Counters;
 use spice_server::wire::spicevmc::compressed_header;
 
 use super::{Body, Input, repeated};
@@ -55,7 +55,7 @@ fn judge(block: &[u8], length: u32, cut: usize) {
 
 /// What comes out of a message whose body arrives in pieces of `cut`.
 fn decode(block: &[u8], length: u32, cut: usize) -> Result<Vec<u8>, Corrupt> {
-    let counters = Arc::<ChannelCounters>::default();
+    let counters = Arc::<Counters>::default();
     let mut decompressor = Decompressor::new(Arc::clone(&counters));
     let body = [&compressed_header(length)[..], block].concat();
     let (mut data, mut left) = (Vec::new(), body.len());
@@ -67,7 +67,7 @@ fn decode(block: &[u8], length: u32, cut: usize) -> Result<Vec<u8>, Corrupt> {
             data.extend_from_slice(&run);
         }
     }
-    let totals = counters.totals();
+    let totals = counters.totals(0);
     assert_eq!(totals.in_decompressed, data.len() as u64);
     assert_eq!(totals.in_compressed, block.len() as u64);
     Ok(data)

@@ -31,6 +31,7 @@ pub(crate) mod server;
 pub(crate) mod smartcard;
 pub(crate) mod sound_messages;
 pub(crate) mod spicevmc_messages;
+pub(crate) mod statistics;
 pub(crate) mod stream_device;
 pub(crate) mod tls;
 pub(crate) mod websocket;
@@ -70,6 +71,7 @@ pub(crate) const ALL: &[Body] = &[
     smartcard::BODY,
     sound_messages::BODY,
     spicevmc_messages::BODY,
+    statistics::BODY,
     stream_device::BODY,
     tls::BODY,
     websocket::BODY,

@@ -9,7 +9,7 @@ use spice_server::channel::compressor::Compressor;
 use spice_server::channel::decompressor::Decompressor;
 use spice_server::channel::framing::{BodyRule, Framer};
 use spice_server::channel::outbox::{Outbox, SLICES};
-use spice_server::stats::ChannelCounters;
+use spice_server::stats::Counters;
 use spice_server::wire::header::HeaderForm;
 use spice_server::wire::spicevmc::{COMPRESSED_DATA, DATA};
 
@@ -24,7 +24,7 @@ fn run(bytes: &[u8]) {
     let mut socket = Outbox::new(form, 4096);
     // The main thread's end, as on the I/O thread; or none.
     let mut crossing = (options & 2 == 0).then(|| socket.like());
-    let counters = Arc::<ChannelCounters>::default();
+    let counters = Arc::<Counters>::default();
     if options & 4 == 0 {
         socket = socket.with_compressor(Compressor::new(Arc::clone(&counters)));
     }
@@ -133,9 +133,9 @@ fn check(
     wire: &[u8],
     expected: &[(u16, Vec<u8>)],
     compresses: bool,
-    counters: &ChannelCounters,
+    counters: &Counters,
 ) {
-    let theirs = Arc::<ChannelCounters>::default();
+    let theirs = Arc::<Counters>::default();
     let mut framer = Framer::new(form, |_| BodyRule::Whole(u32::MAX));
     if compresses {
         framer = framer.with_decompressor(Decompressor::new(Arc::clone(&theirs)));
@@ -150,7 +150,7 @@ fn check(
         join(&mut got, message.kind, &message.body);
     }
     assert!(got == wanted, "other messages");
-    let (ours, theirs) = (counters.totals(), theirs.totals());
+    let (ours, theirs) = (counters.totals(0), theirs.totals(0));
     assert_eq!(ours.out_compressed, theirs.in_compressed);
     assert_eq!(ours.out_uncompressed, theirs.in_decompressed);
     if form == HeaderForm::Full {

@@ -164,6 +164,22 @@ int spice_server_channel_statistics(SpiceServer *server,
                                     struct SpiceServerChannelStatistics *statistics);
 
 /**
+ * Writes all statistics of a server as a JSON object, the one that the statistics socket
+ * answers with (docs/statistics.md): numbers of the server, its channels, clients and
+ * their connections. Later versions may have more names in it.
+ *
+ * @param buffer where to write it, with a NUL behind it; NULL only if `size` is 0
+ * @param size bytes that `buffer` has. What does not fit is not written at all, but an
+ *   empty string is, if that fits
+ * @return the length of the object without the NUL, whether it was written or not; -1,
+ *   logged, when `buffer` is NULL and should not be. It grows with every client and
+ *   digit: ask again with room to spare
+ *
+ * Main thread.
+ */
+int spice_server_statistics_json(SpiceServer *server, char *buffer, size_t size);
+
+/**
  * Like spice_char_device_state_create(), for a device of this server.
  *
  * @param server a server that was given to spice_server_init(); another one, or NULL,

@@ -1,4 +1,4 @@
-# bash completion for spice-port, spice-serve and spice-server-config
+# bash completion for spice-port, spice-serve, spice-top and spice-server-config
 
 _spice_tools() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words
@@ -9,6 +9,7 @@ _spice_tools() {
         *spice-serve)
             words='--port --tls-port --addr --unix --cert --key --ca --password-file
                 --no-password --name --help --version' ;;
+        *spice-top) words='--once --json --interval --help --version' ;;
         *) words='--check --vm-name --vm-uuid --example --help --version' ;;
     esac
     case $before in
@@ -16,11 +17,16 @@ _spice_tools() {
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             compopt -o filenames
             return ;;
-        --host-subject | --linger | --port | --tls-port | --addr | --name | --vm-name | --vm-uuid)
+        --interval | --host-subject | --linger | --port | --tls-port | --addr | --name | --vm-name | --vm-uuid)
             return ;;
     esac
+    if [[ $1 == *spice-top && $word != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        compopt -o filenames
+        return
+    fi
     [[ $word == -* ]] || words=
     [[ $1 == *spice-port && $word != -* ]] && words='spice:// spice+tls:// spice+unix://'
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }
-complete -F _spice_tools spice-port spice-serve spice-server-config
+complete -F _spice_tools spice-port spice-serve spice-top spice-server-config

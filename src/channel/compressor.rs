@@ -12,7 +12,7 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_outpu
 
 use super::packer::Packer;
 use crate::config::limits;
-use crate::stats::ChannelCounters;
+use crate::stats::Counters;
 use crate::wire::spicevmc::{COMPRESSED_DATA, COMPRESSED_HEADER, DATA, compressed_header};
 
 /// One channel's compression.
@@ -20,7 +20,7 @@ pub struct Compressor {
     table: CompressTable,
     /// The body of the last message that shrank.
     body: Vec<u8>,
-    counters: Arc<ChannelCounters>,
+    counters: Arc<Counters>,
     /// Blocks in a row that did not shrink.
     futile: u32,
     /// Bytes that are still to pass before the next attempt.
@@ -31,7 +31,7 @@ pub struct Compressor {
 
 impl Compressor {
     /// A new channel's, which is tried at once.
-    pub fn new(counters: Arc<ChannelCounters>) -> Self {
+    pub fn new(counters: Arc<Counters>) -> Self {
         Self {
             table: CompressTable::default(),
             body: Vec::new(),
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(body[1..5], (block.len() as u32).to_le_bytes());
         let unpacked = lz4_flex::block::decompress(&body[5..], block.len());
         assert_eq!(unpacked.ok().as_ref(), Some(&block));
-        let totals = compressor.counters.totals();
+        let totals = compressor.counters.totals(0);
         assert_eq!(totals.out_uncompressed, block.len() as u64);
         assert!(totals.out_compressed > 0);
     }

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::lz4_stream::{Broken, Lz4Stream};
 use crate::config::limits;
-use crate::stats::ChannelCounters;
+use crate::stats::Counters;
 use crate::wire::spicevmc::{COMPRESSED_HEADER, COMPRESSION_LZ4, parse_compressed_header};
 
 /// Why a compressed message is refused.
@@ -45,7 +45,7 @@ impl From<Broken> for Corrupt {
 /// One connection's compressed messages.
 #[derive(Debug)]
 pub struct Decompressor {
-    counters: Arc<ChannelCounters>,
+    counters: Arc<Counters>,
     state: State,
     /// Decoded short messages that wait to be fetched.
     ready: BytesMut,
@@ -65,7 +65,7 @@ enum State {
 
 impl Decompressor {
     /// Between two messages.
-    pub fn new(counters: Arc<ChannelCounters>) -> Self {
+    pub fn new(counters: Arc<Counters>) -> Self {
         Self { counters, state: State::Idle, ready: BytesMut::new(), wrong: None }
     }
 
@@ -238,7 +238,7 @@ mod tests {
                 Ok(vec![data.clone().into()])
             );
         }
-        let totals = decompressor.counters.totals();
+        let totals = decompressor.counters.totals(0);
         assert_eq!(totals.in_decompressed, 2 * data.len() as u64);
         assert_eq!(totals.in_compressed, 2 * (body(&data).len() - 5) as u64);
     }

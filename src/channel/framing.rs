@@ -9,10 +9,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::decompressor::{Corrupt, Decompressor};
+use super::ending::Ending;
 use super::read_buffers::ReadBuffers;
 use super::run::{Parcel, Run};
 use crate::config::limits;
-use crate::stats::ChannelCounters;
+use crate::stats::{Counters, EndingKind};
 use crate::wire::common::MIGRATE_DATA;
 use crate::wire::header::HeaderForm;
 use crate::wire::spicevmc::{COMPRESSED_DATA, DATA};
@@ -55,6 +56,16 @@ pub enum Refused {
     Corrupt(#[from] Corrupt),
 }
 
+impl From<Refused> for Ending {
+    fn from(refused: Refused) -> Self {
+        let kind = match refused {
+            Refused::TooLarge { .. } => EndingKind::TooLarge,
+            Refused::Corrupt(_) => EndingKind::Corrupt,
+        };
+        Self::Refused(kind, refused.to_string())
+    }
+}
+
 /// The receiving side of one connection.
 #[derive(Debug)]
 pub struct Framer {
@@ -68,9 +79,11 @@ pub struct Framer {
     /// Where compression is offered.
     decompressor: Option<Decompressor>,
     /// Where data are counted.
-    counters: Option<Arc<ChannelCounters>>,
+    counters: Option<Arc<Counters>>,
     /// The next MIGRATE_DATA may be long.
     awaits_migration_data: bool,
+    /// Messages that have begun and nobody has asked for.
+    begun: u64,
 }
 
 impl Framer {
@@ -85,6 +98,7 @@ impl Framer {
             decompressor: None,
             counters: None,
             awaits_migration_data: false,
+            begun: 0,
         }
     }
 
@@ -96,7 +110,7 @@ impl Framer {
 
     /// The same, on a channel whose data are counted as they arrive.
     #[must_use]
-    pub fn with_counters(self, counters: Arc<ChannelCounters>) -> Self {
+    pub fn with_counters(self, counters: Arc<Counters>) -> Self {
         Self { counters: Some(counters), ..self }
     }
 
@@ -105,6 +119,12 @@ impl Framer {
     #[must_use]
     pub fn with_migration_data(self) -> Self {
         Self { awaits_migration_data: true, ..self }
+    }
+
+    /// How many messages have been looked at since this was asked last; a long one that
+    /// comes in pieces is one.
+    pub fn take_count(&mut self) -> u64 {
+        std::mem::take(&mut self.begun)
     }
 
     /// The buffer that received bytes are appended to; bytes are only ever added at its
@@ -167,7 +187,9 @@ impl Framer {
         if end == 0 {
             return None;
         }
-        counters.received(data);
+        counters.received_data(data);
+        // Not counted in the loop: with small messages that alone could be measured.
+        self.begun += ((end - data) / self.form.bytes()) as u64;
         Some(Run::new(self.form, self.input.split_to(end).freeze()))
     }
 
@@ -193,7 +215,7 @@ impl Framer {
                     if message.kind == DATA
                         && let Some(counters) = &self.counters
                     {
-                        counters.received(message.body.len());
+                        counters.received_data(message.body.len());
                     }
                     return Ok(Some(message));
                 }
@@ -236,6 +258,7 @@ impl Framer {
         }
         if stream {
             let _header = self.input.split_to(self.form.bytes());
+            self.begun += 1;
             return Ok(self.poll_piece(header.kind, header.size));
         }
         let end = self.form.bytes() + header.size as usize;
@@ -243,6 +266,7 @@ impl Framer {
             return Ok(None);
         }
         self.awaits_migration_data &= !brings_state;
+        self.begun += 1;
         let mut whole = self.input.split_to(end);
         let body = whole.split_off(self.form.bytes()).freeze();
         Ok(Some(Message { kind: header.kind, body }))
@@ -391,7 +415,7 @@ mod tests {
 
     #[test]
     fn data_are_counted_as_they_came() {
-        let counters = Arc::<ChannelCounters>::default();
+        let counters = Arc::<Counters>::default();
         let mut framer = Framer::new(HeaderForm::Mini, rules)
             .with_decompressor(Decompressor::new(counters.clone()))
             .with_counters(counters.clone());
@@ -401,7 +425,7 @@ mod tests {
         framer.input().extend_from_slice(&frame(HeaderForm::Mini, COMPRESSED_DATA, &packed));
         framer.input().extend_from_slice(&frame(HeaderForm::Mini, SMALL, &[1; 10]));
         assert_eq!(all(&mut framer).len(), 3);
-        let totals = counters.totals();
+        let totals = counters.totals(0);
         assert_eq!((totals.in_data, totals.in_decompressed), (100, 1000));
         assert_eq!(totals.in_compressed, packed.len() as u64 - 5);
     }

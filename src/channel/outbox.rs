@@ -138,6 +138,12 @@ impl Outbox {
         self.len
     }
 
+    /// Messages that have been queued since the beginning.
+    pub fn messages(&self) -> u64 {
+        // The loan has taken a number already.
+        self.serial - u64::from(self.lent)
+    }
+
     /// Whether nothing is queued.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -328,6 +334,7 @@ impl Outbox {
         let moved: usize = self.chunks.iter().map(|chunk| chunk.pending().len()).sum();
         self.len -= moved;
         other.len += moved;
+        other.serial = self.messages();
         other.chunks.append(&mut self.chunks);
     }
 
@@ -359,6 +366,7 @@ impl Outbox {
         };
         let before = chunk.pending().len();
         raw.len -= before;
+        self.serial = raw.serial;
         let whole = chunk.holds_whole_messages(raw.form);
         let Some(packer) = self.packer.as_mut().filter(|_| whole) else {
             self.push_chunk(chunk);

@@ -23,6 +23,14 @@ impl HomeKind {
         }
     }
 
+    /// As the configuration says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Thread => "thread",
+        }
+    }
+
     /// The home of a connection that nothing forces: work that takes long, as
     /// compression and encryption do, is to be done off the host's thread, and a change of
     /// thread costs latency for nothing where there is none.

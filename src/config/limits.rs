@@ -470,3 +470,18 @@ pub const CONFIG_PROBLEMS: usize = 100;
 /// How often what is wrong is cut out of a configuration file before nothing of it
 /// applies. A plain slip takes one turn or two.
 pub const CONFIG_REPAIRS: usize = 16;
+
+/// Longest request of a reader of statistics, in bytes: a GET with the headers that curl
+/// and Prometheus send has 200.
+pub const STATISTICS_REQUEST: usize = 4096;
+
+/// Readers of statistics at a time. Beyond that the one that has been silent for longest
+/// makes way.
+pub const STATISTICS_READERS: usize = 16;
+
+/// Nodes of upstream's file in shared memory: more than upstream has by itself. What does
+/// not fit is left out.
+pub const STATISTICS_NODES: usize = 1024;
+
+/// How often that file is written.
+pub const STATISTICS_PERIOD: Duration = Duration::from_secs(1);

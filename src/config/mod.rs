@@ -1,7 +1,7 @@
 //! Settings that do not come from the C API: limits, where connections live, which
 //! device becomes which channel, what may pass to and from the guest's
-//! agent, how old TLS may be, for whom there is WebSocket, what links may cost, and what is
-//! logged.
+//! agent, how old TLS may be, for whom there is WebSocket, what links may cost, what is logged,
+//! and where statistics can be read.
 //!
 //! Pure values; nothing here touches the host. Only [`file::File::find`] and
 //! [`file::File::read`] read a file.
@@ -15,6 +15,7 @@ pub mod log;
 mod print;
 pub mod registry;
 pub mod stamp;
+pub mod statistics;
 pub mod tls;
 pub mod websocket;
 
@@ -23,6 +24,7 @@ use home::HomeKind;
 use link::LinkPolicy;
 use log::LogPolicy;
 use registry::Registry;
+use statistics::StatisticsPolicy;
 use tls::TlsVersion;
 use websocket::WebSocketPolicy;
 
@@ -43,4 +45,6 @@ pub struct Config {
     pub link: LinkPolicy,
     /// Which lines are logged, and how.
     pub log: LogPolicy,
+    /// Where statistics can be read.
+    pub statistics: StatisticsPolicy,
 }

@@ -8,6 +8,7 @@ use super::home::HomeKind;
 use super::link::LinkPolicy;
 use super::log::LogPolicy;
 use super::registry::{Busy, Policy, Selector};
+use super::statistics::{SocketPath, StatisticsPolicy};
 use super::websocket::{Origin, Origins, WebSocketPolicy};
 use crate::log::{Categories, Category};
 
@@ -35,7 +36,8 @@ impl fmt::Display for Config {
             write!(f, "type = {}\nname = {}\n", service.kind, Quoted(&service.name))?;
             policy(f, service.policy)?;
         }
-        agent(f, self.agent)
+        agent(f, self.agent)?;
+        statistics(f, &self.statistics)
     }
 }
 
@@ -85,6 +87,12 @@ fn agent(f: &mut fmt::Formatter<'_>, agent: AgentPolicy) -> fmt::Result {
         (if files.to_guest { "to-guest" } else { "off" }, files.max_size.unwrap_or(0));
     write!(f, "\n[file-transfer]\ndirection = \"{directions}\"\nmax-size = {size}\n")?;
     write!(f, "\n[audit]\nlog = {audit}\n")
+}
+
+fn statistics(f: &mut fmt::Formatter<'_>, policy: &StatisticsPolicy) -> fmt::Result {
+    let StatisticsPolicy { socket, shared_memory } = policy;
+    let socket = Quoted(socket.as_ref().map_or("", SocketPath::text));
+    write!(f, "\n[statistics]\nsocket = {socket}\nshared-memory = {shared_memory}\n")
 }
 
 fn policy(f: &mut fmt::Formatter<'_>, policy: Policy) -> fmt::Result {
@@ -145,6 +153,7 @@ mod tests {
         assert_eq!(a.websocket, b.websocket);
         assert_eq!(a.link, b.link);
         assert_eq!(a.log, b.log);
+        assert_eq!(a.statistics, b.statistics);
         assert_eq!(a.registry.defaults(), b.registry.defaults());
         let rules = |config: &Config| -> Vec<_> {
             config.registry.rules().map(|(selector, own)| (selector.clone(), own)).collect()
@@ -192,6 +201,10 @@ max-size = 0
 
 [audit]
 log = false
+
+[statistics]
+socket = \"\"
+shared-memory = false
 ";
         assert_eq!(Config::default().to_string(), expected);
         assert_same(&read(expected), &Config::default());
@@ -262,6 +275,16 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
         (any::<bool>(), origins).prop_map(|(enabled, origins)| WebSocketPolicy { enabled, origins })
     }
 
+    fn statistics_policy() -> impl Strategy<Value = StatisticsPolicy> {
+        let socket = prop::option::of("/[^{}\\p{C}]{0,9}(\\{(name|uuid|pid)\\})?");
+        let socket = socket.prop_filter_map("a path", |text| match text {
+            None => Some(None),
+            Some(text) => SocketPath::from_text(&text).map(Some),
+        });
+        (socket, any::<bool>())
+            .prop_map(|(socket, shared_memory)| StatisticsPolicy { socket, shared_memory })
+    }
+
     fn link_change() -> impl Strategy<Value = LinkChange> {
         let seconds = |range| prop::option::of(range).prop_map(|s| s.map(Duration::from_secs));
         let links = || prop::option::of(1..=4096_usize);
@@ -300,6 +323,7 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             websocket in websocket_policy(),
             link in link_change(),
             log in log_policy(),
+            statistics in statistics_policy(),
         ) {
             let mut registry = Registry::new(defaults.on(Policy::default()));
             for rule in rules {
@@ -307,7 +331,8 @@ compression = true\nbusy = \"refuse\"\nidle-timeout = 5\n";
             }
             let agent = agent.on(AgentPolicy::default());
             let link = link.on(LinkPolicy::default());
-            let config = Config { home, registry, agent, oldest_tls, websocket, link, log };
+            let config =
+                Config { home, registry, agent, oldest_tls, websocket, link, log, statistics };
             assert_same(&read(&config.to_string()), &config);
         }
     }

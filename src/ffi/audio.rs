@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::handles;
 use crate::channels::sound::BEST_RATE;
-use crate::guard::guard;
+use crate::guard::guard_for_host;
 use crate::host::abi::{SpicePlaybackInstance, SpiceRecordInstance};
 use crate::host::sound::{self, SoundDevice};
 use crate::server::audio::{Microphone, Speaker};
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn spice_server_playback_get_buffer(
     num_samples: *mut u32,
 ) {
     const NAME: &str = "spice_server_playback_get_buffer";
-    let frame = guard(NAME, None, || {
+    let frame = guard_for_host(NAME, None, || {
         // Without a place for it the frame would be lost.
         let places = !samples.is_null() && !num_samples.is_null();
         speaker(NAME, sin).filter(|_| places).and_then(|speaker| speaker.lend_frame())
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn spice_server_playback_put_samples(
     samples: *mut u32,
 ) {
     const NAME: &str = "spice_server_playback_put_samples";
-    guard(NAME, (), || {
+    guard_for_host(NAME, (), || {
         let Some((borrower, frame)) = sound::take_back(samples) else {
             return crate::warning_once!("{NAME}: this buffer did not come from here");
         };
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn spice_server_record_get_samples(
     bufsize: u32,
 ) -> u32 {
     const NAME: &str = "spice_server_record_get_samples";
-    guard(NAME, 0, || {
+    guard_for_host(NAME, 0, || {
         if samples.is_null() {
             crate::warning_once!("{NAME}: the buffer is missing");
             return 0;
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn spice_server_set_record_rate(
 }
 
 fn with_speaker(entry: &str, sin: *mut SpicePlaybackInstance, act: impl FnOnce(&Speaker)) {
-    guard(entry, (), || {
+    guard_for_host(entry, (), || {
         if let Some(speaker) = speaker(entry, sin) {
             act(&speaker);
         }
@@ -286,7 +286,7 @@ fn with_speaker(entry: &str, sin: *mut SpicePlaybackInstance, act: impl FnOnce(&
 }
 
 fn with_microphone(entry: &str, sin: *mut SpiceRecordInstance, act: impl FnOnce(&Microphone)) {
-    guard(entry, (), || {
+    guard_for_host(entry, (), || {
         if let Some(microphone) = microphone(entry, sin) {
             act(&microphone);
         }

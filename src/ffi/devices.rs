@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::{handles, subtypes};
-use crate::guard::guard;
+use crate::guard::{guard, guard_for_host, guard_often};
 use crate::host::abi::{
     self, InterfaceKind, SpiceBaseInstance, SpiceBaseInterface, SpiceCharDeviceInstance,
     SpiceKbdInstance,
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn spice_server_add_interface(
     sin: *mut SpiceBaseInstance,
 ) -> c_int {
     const NAME: &str = "spice_server_add_interface";
-    guard(NAME, FAILED, || {
+    guard_for_host(NAME, FAILED, || {
         let Some(server) = handles::server(NAME, server) else {
             return FAILED;
         };
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn spice_server_add_interface(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstance) -> c_int {
     const NAME: &str = "spice_server_remove_interface";
-    guard(NAME, FAILED, || {
+    guard_for_host(NAME, FAILED, || {
         // SAFETY: the caller's promise.
         let Some((instance, base)) = (unsafe { base_of(sin) }) else {
             crate::warning!("{NAME}: the instance or its interface is missing");
@@ -164,7 +164,7 @@ pub extern "C" fn spice_server_char_device_recognized_subtypes() -> *mut *const 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDeviceInstance) {
     const NAME: &str = "spice_server_char_device_wakeup";
-    guard(NAME, (), || {
+    guard_often(NAME, (), || {
         let Some(instance) = NonNull::new(sin) else {
             return crate::warning!("{NAME}: the instance is missing");
         };
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDevi
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_port_event(sin: *mut SpiceCharDeviceInstance, event: u8) {
     const NAME: &str = "spice_server_port_event";
-    guard(NAME, (), || {
+    guard_for_host(NAME, (), || {
         // SAFETY: the caller's promise.
         if let Some(device) = unsafe { device_of(NAME, sin) } {
             device.port_event(event);
@@ -204,7 +204,7 @@ pub unsafe extern "C" fn spice_server_port_event(sin: *mut SpiceCharDeviceInstan
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_kbd_leds(sin: *mut SpiceKbdInstance, leds: c_int) -> c_int {
     const NAME: &str = "spice_server_kbd_leds";
-    guard(NAME, OK, || {
+    guard_for_host(NAME, OK, || {
         let [lamps, ..] = leds.to_le_bytes();
         if !handles::all_servers().iter().any(|server| server.handle_lamps(sin, lamps)) {
             crate::warning!("{NAME}: the keyboard is not in service");

@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use parking_lot::Mutex;
 
 use super::char_device;
-use crate::guard::guard;
+use crate::guard::guard_for_host;
 use crate::server::Server;
 use crate::server::char_device::InService;
 
@@ -85,7 +85,9 @@ pub(super) fn with_server<T: Copy>(
     fallback: T,
     body: impl FnOnce(&Rc<Server>) -> T,
 ) -> T {
-    guard(entry, fallback, || server(entry, pointer).map_or(fallback, |server| body(&server)))
+    guard_for_host(entry, fallback, || {
+        server(entry, pointer).map_or(fallback, |server| body(&server))
+    })
 }
 
 /// Takes a server back: its pointer is no longer good.

@@ -4,8 +4,8 @@
 //! `Compat: partial: what lacks` or `Compat: missing`, and a line
 //! `Shown by: FILE[, FILE]` naming the tests; `scripts/compat` makes
 //! docs/compat.md of them. Those of the old char-device API (`char_device`,
-//! `marshaller`) and our additions (`registry`) are no part of that table and carry the
-//! second line only.
+//! `marshaller`) and our additions (`registry`, `statistics`) are no part of that table
+//! and carry the second line only.
 
 pub mod audio;
 pub mod char_device;
@@ -18,4 +18,5 @@ pub mod registry;
 pub mod replay;
 pub mod server;
 pub mod settings;
+pub mod statistics;
 mod subtypes;

@@ -15,7 +15,7 @@ pub use scanout::*;
 pub use surfaces::*;
 
 use super::handles;
-use crate::guard::guard;
+use crate::guard::guard_often;
 use crate::host::abi::QXLInstance;
 use crate::server::qxl::{self, DeviceInfo, QxlHandle, limits};
 use libc::{c_char, c_uint};
@@ -160,7 +160,7 @@ unsafe fn with_device(
     instance: *mut QXLInstance,
     act: impl FnOnce(&QxlHandle),
 ) {
-    guard(function, (), || {
+    guard_often(function, (), || {
         // SAFETY: the caller's promise.
         if let Some(device) = unsafe { find(function, instance) } {
             act(&device);

@@ -321,6 +321,7 @@ pub unsafe extern "C" fn spice_server_set_name(server: *mut Server, name: *const
     with_server(NAME, server, (), |server| {
         // SAFETY: the caller's promise.
         server.settings.borrow_mut().name = unsafe { text(name) }.map(<[u8]>::to_vec);
+        server.identify_statistics();
     });
 }
 
@@ -341,6 +342,7 @@ pub unsafe extern "C" fn spice_server_set_uuid(server: *mut Server, uuid: *const
         // SAFETY: the caller's promise; a byte array needs no alignment.
         let bytes = unsafe { *uuid.cast::<[u8; 16]>() };
         server.settings.borrow_mut().uuid = Some(bytes);
+        server.identify_statistics();
     });
 }
 

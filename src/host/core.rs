@@ -15,7 +15,7 @@ use super::abi::{
     self, SpiceChannelEventInfo, SpiceCoreInterface, SpiceTimer, SpiceTimerFunc, SpiceWatch,
     SpiceWatchFunc,
 };
-use crate::guard::guard;
+use crate::guard::guard_for_host;
 
 /// The functions of a core interface, all present.
 #[derive(Clone, Copy)]
@@ -193,7 +193,7 @@ impl Drop for Timer {
 }
 
 extern "C" fn watch_ready(_fd: c_int, event: c_int, opaque: *mut c_void) {
-    guard("watch callback", (), || {
+    guard_for_host("watch callback", (), || {
         // SAFETY: `opaque` is the pointer given to `watch_add`, alive until the
         // watch is removed, after which the host does not call.
         let callback = unsafe { WatchCallback::clone(&*opaque.cast::<WatchCallback>()) };
@@ -205,7 +205,7 @@ extern "C" fn watch_ready(_fd: c_int, event: c_int, opaque: *mut c_void) {
 }
 
 extern "C" fn timer_expired(opaque: *mut c_void) {
-    guard("timer callback", (), || {
+    guard_for_host("timer callback", (), || {
         // SAFETY: as in `watch_ready`.
         let callback = unsafe { TimerCallback::clone(&*opaque.cast::<TimerCallback>()) };
         callback();

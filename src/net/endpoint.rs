@@ -11,6 +11,7 @@ use crate::channel::outbox::{Outbox, SLICES};
 use crate::channel::read_buffers::ReadBuffers;
 use crate::channel::run::Parcel;
 use crate::fault;
+use crate::stats::{self, Counters};
 
 /// A connection's socket and everything between it and whole messages.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Endpoint<R: Registration> {
     framer: Framer,
     outbox: Outbox,
     buffers: Arc<ReadBuffers>,
+    counters: Arc<Counters>,
     reading: bool,
     interest: Interest,
 }
@@ -36,16 +38,17 @@ pub enum Fill {
 
 impl<R: Registration> Endpoint<R> {
     /// Takes over a socket that `registration` watches for reading. It is read into
-    /// `buffers`.
+    /// `buffers`, and what passes is counted by `counters`.
     pub fn new(
         stream: Stream,
         registration: R,
         framer: Framer,
         outbox: Outbox,
         buffers: Arc<ReadBuffers>,
+        counters: Arc<Counters>,
     ) -> Self {
         let interest = Interest::READ;
-        Self { registration, stream, framer, outbox, buffers, reading: true, interest }
+        Self { registration, stream, framer, outbox, buffers, counters, reading: true, interest }
     }
 
     /// Reads what has arrived, at most one turn's worth. What comes of it is to be taken
@@ -54,6 +57,16 @@ impl<R: Registration> Endpoint<R> {
         fault::point("reading a socket");
         let turn = self.stream.turn();
         self.framer.prepare(&self.buffers, turn);
+        let before = self.framer.input().len();
+        let fill = self.read_turn(turn);
+        let taken = self.framer.input().len() - before;
+        if taken > 0 {
+            self.counters.received(taken, stats::now());
+        }
+        fill
+    }
+
+    fn read_turn(&mut self, turn: usize) -> io::Result<Fill> {
         let mut taken = 0;
         while taken < turn {
             let input = self.framer.input();
@@ -76,10 +89,19 @@ impl<R: Registration> Endpoint<R> {
     /// What comes next out of what was read.
     pub fn poll_parcel(&mut self) -> Result<Option<Parcel>, Refused> {
         let parcel = self.framer.poll_parcel()?;
+        let count = self.framer.take_count();
+        if count > 0 {
+            self.counters.received_messages(count);
+        }
         if parcel.is_none() {
             self.framer.rest(&self.buffers);
         }
         Ok(parcel)
+    }
+
+    /// What has passed here.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The outgoing queue.
@@ -122,6 +144,9 @@ impl<R: Registration> Endpoint<R> {
             }
         };
         self.update_interest(false);
+        if sent > 0 {
+            self.counters.sent(sent, self.outbox.messages(), stats::now());
+        }
         result
     }
 

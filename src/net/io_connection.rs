@@ -78,6 +78,7 @@ impl IoConnection {
     /// full nothing is fetched: the other side gathers it in few chunks meanwhile.
     pub(super) fn handle_queued(&mut self) -> Report {
         let mut sent = 0;
+        self.endpoint.counters().set_queued(self.crossing.unsent());
         loop {
             match self.endpoint.flush() {
                 Ok(count) => sent += count,
@@ -94,7 +95,9 @@ impl IoConnection {
                 break;
             }
         }
-        Report { drained: self.crossing.sent(sent), arrived: false }
+        let drained = self.crossing.sent(sent);
+        self.endpoint.counters().set_queued(self.crossing.unsent());
+        Report { drained, arrived: false }
     }
 
     fn break_off(&mut self, end: Ending) -> Report {
@@ -159,7 +162,7 @@ impl IoConnection {
                     break;
                 }
                 Err(refused) => {
-                    end = Some(Ending::fault(refused));
+                    end = Some(refused.into());
                     break;
                 }
             }
@@ -207,7 +210,8 @@ mod tests {
             reactor.register(stream.as_raw_fd(), 1, Interest::READ).expect("it is watched");
         let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len(), 1024));
         let framer = Framer::new(HeaderForm::Mini, |_| BodyRule::Whole(0));
-        let endpoint = Endpoint::new(stream, registration, framer, outbox, Arc::default());
+        let endpoint =
+            Endpoint::new(stream, registration, framer, outbox, Arc::default(), Arc::default());
         (IoConnection::new(endpoint, Arc::clone(&crossing)), crossing, client)
     }
 

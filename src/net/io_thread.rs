@@ -27,6 +27,7 @@ use super::policy::SharedPolicy;
 use super::poller::{Events, Poller};
 use super::press_thread::PressThread;
 use super::reactor::{Interest, IoReactor, IoRegistration, Reactor, Registration};
+use super::statistics::{Publication, Publisher};
 use super::stream::{Addresses, Stream};
 use super::sys::{WakeFd, spawn};
 use super::tls::Tls;
@@ -40,7 +41,7 @@ use crate::guard::completes;
 use crate::link::LinkOptions;
 use crate::link::shield::{Shield, Source, Told, Turns};
 use crate::log::quota::Quota;
-use crate::stats::{LinkCounters, LinkEvent};
+use crate::stats::{Counters, LinkCounters, LinkEvent};
 
 pub use super::pending_link::Linked;
 
@@ -78,6 +79,7 @@ impl Notice {
 /// What the I/O thread is asked to do.
 enum Command {
     Listen(Listener),
+    Publish(Box<Publication>),
     Link(ConnectionId, Stream, LinkOptions),
     Adopt(ConnectionId, Box<Adopted>),
     Fetch(ConnectionId),
@@ -94,6 +96,7 @@ struct Adopted {
     framer: Framer,
     outbox: Outbox,
     crossing: Arc<Crossing>,
+    counters: Arc<Counters>,
 }
 
 /// The main thread's handle. Dropping it stops and joins the thread.
@@ -104,7 +107,6 @@ pub struct IoThread {
     wake: Arc<Wake>,
     next_id: Arc<AtomicU64>,
     keys: Arc<KeyStock>,
-    counters: Arc<LinkCounters>,
     serves_tls: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -148,11 +150,13 @@ impl Wake {
 }
 
 impl IoThread {
-    /// Starts the thread. Without `tls` no client can begin with it.
+    /// Starts the thread. Without `tls` no client can begin with it. What becomes of links
+    /// is counted by `counters`.
     pub fn start(
         policy: Arc<SharedPolicy>,
         link_policy: LinkPolicy,
         tls: Option<Arc<Tls>>,
+        counters: Arc<LinkCounters>,
     ) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         let (commands, received) = unbounded();
@@ -162,7 +166,6 @@ impl IoThread {
         let keys = Arc::new(KeyStock::start(move || rouse.call())?);
         let next_id = Arc::new(AtomicU64::new(1));
         let serves_tls = tls.is_some();
-        let counters = Arc::new(LinkCounters::default());
         let mut reactor = Thread {
             reactor: IoReactor::new(Arc::clone(&poller)),
             poller: Arc::clone(&poller),
@@ -181,7 +184,8 @@ impl IoThread {
             link_policy,
             told: Told::default(),
             waiting_for_key: Turns::default(),
-            counters: Arc::clone(&counters),
+            publisher: None,
+            counters,
             quotas: [const { Quota::new(limits::LINK_LINES, limits::LINK_LINES_WINDOW) };
                 LinkEvent::ALL.len()],
             connections: HashMap::new(),
@@ -202,7 +206,6 @@ impl IoThread {
             wake,
             next_id,
             keys,
-            counters,
             serves_tls,
             thread: Mutex::new(Some(thread)),
         })
@@ -241,11 +244,6 @@ impl IoThread {
         self.keys.expect_fresh();
     }
 
-    /// What has become of links so far.
-    pub fn link_counters(&self) -> &LinkCounters {
-        &self.counters
-    }
-
     /// Whether clients can begin with TLS.
     pub fn serves_tls(&self) -> bool {
         self.serves_tls
@@ -254,6 +252,11 @@ impl IoThread {
     /// Accepts clients here from now on.
     pub fn listen(&self, listener: Listener) {
         self.command(Command::Listen(listener));
+    }
+
+    /// Lets statistics be read from now on.
+    pub fn publish(&self, publication: Publication) {
+        self.command(Command::Publish(Box::new(publication)));
     }
 
     /// Begins a link on a socket that the host brought.
@@ -269,8 +272,10 @@ impl IoThread {
         framer: Framer,
         outbox: Outbox,
         crossing: Arc<Crossing>,
+        counters: Arc<Counters>,
     ) {
-        self.command(Command::Adopt(id, Box::new(Adopted { stream, framer, outbox, crossing })));
+        let adopted = Adopted { stream, framer, outbox, crossing, counters };
+        self.command(Command::Adopt(id, Box::new(adopted)));
     }
 
     /// Something was queued for this connection.
@@ -346,6 +351,7 @@ struct Thread {
     /// Links whose host has not heard of them.
     told: Told<Addresses>,
     waiting_for_key: Turns,
+    publisher: Option<Publisher>,
     counters: Arc<LinkCounters>,
     quotas: [Quota; LinkEvent::ALL.len()],
     connections: HashMap<ConnectionId, IoConnection>,
@@ -376,6 +382,9 @@ impl Thread {
             self.serve_keys();
             self.handle_link_times(Instant::now());
             self.watch_listeners();
+            if let Some(publisher) = &mut self.publisher {
+                publisher.handle_time(Instant::now());
+            }
             let patience =
                 self.next_time().map(|next| next.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poller.wait(&mut events, patience) {
@@ -406,7 +415,9 @@ impl Thread {
             | Command::Fetch(id)
             | Command::Resume(id)
             | Command::Close(id) => (*id, None),
-            Command::Listen(_) | Command::CutLinks(_) | Command::Stop => (NOBODY, None),
+            Command::Listen(_) | Command::Publish(_) | Command::CutLinks(_) | Command::Stop => {
+                (NOBODY, None)
+            }
         };
         let done = self.step(id, "I/O thread command", |this| this.handle_command(command));
         if let Some(crossing) = crossing.filter(|_| !done) {
@@ -420,6 +431,13 @@ impl Thread {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Listen(listener) => self.add_listener(listener),
+            Command::Publish(publication) => {
+                let key = self.next_id.fetch_add(1, Ordering::Relaxed);
+                match Publisher::new(*publication, &self.reactor, key) {
+                    Ok(publisher) => self.publisher = Some(publisher),
+                    Err(error) => crate::warning!("statistics cannot be read: {error}"),
+                }
+            }
             Command::Link(id, stream, options) => {
                 let peer = stream.addresses().peer_text;
                 self.begin_link(id, stream, options, Source::Local, peer);
@@ -447,6 +465,9 @@ impl Thread {
             self.accept(key);
         } else if self.links.contains_key(&key) {
             self.step_link(key);
+        } else if let Some(publisher) = self.publisher.as_mut().filter(|own| own.owns(key)) {
+            let new_key = || self.next_id.fetch_add(1, Ordering::Relaxed);
+            publisher.handle_ready(key, &self.reactor, new_key, Instant::now());
         } else {
             self.with_connection(key, |connection| connection.handle_ready(readable, writable));
         }
@@ -457,6 +478,8 @@ impl Thread {
         if let Some(connection) = self.connections.remove(&key) {
             connection.abandon();
             self.notify(Notice::Arrived(key));
+        } else if let Some(publisher) = self.publisher.as_mut().filter(|own| own.owns(key)) {
+            publisher.abandon(key);
         } else {
             // Perhaps not even a link yet. The host hears of its end in any case.
             if self.forget_link(key).is_some() {
@@ -478,11 +501,12 @@ impl Thread {
     }
 
     fn adopt(&mut self, id: ConnectionId, adopted: Adopted) {
-        let Adopted { stream, framer, outbox, crossing } = adopted;
+        let Adopted { stream, framer, outbox, crossing, counters } = adopted;
         match self.reactor.register(stream.as_raw_fd(), id, Interest::READ) {
             Ok(registration) => {
                 let buffers = Arc::clone(&self.buffers);
-                let endpoint = Endpoint::new(stream, registration, framer, outbox, buffers);
+                let endpoint =
+                    Endpoint::new(stream, registration, framer, outbox, buffers, counters);
                 let mut connection = IoConnection::new(endpoint, crossing);
                 if connection.can_share()
                     && let Some(thread) = self.press_thread()

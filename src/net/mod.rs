@@ -19,6 +19,7 @@ mod poller;
 mod press_thread;
 pub mod reactor;
 pub mod sasl;
+pub mod statistics;
 pub mod stream;
 pub mod sys;
 pub mod tls;

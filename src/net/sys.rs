@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 
 use bytes::BytesMut;
 use openssl::ssl::SslStream;
+use parking_lot::Mutex;
 use rustix::event::epoll;
 use socket2::Socket;
 
@@ -169,6 +170,29 @@ fn block_signals() -> libc::sigset_t {
 fn restore_signals(before: &libc::sigset_t) {
     // SAFETY: `before` is a mask that pthread_sigmask wrote.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
+}
+
+/// Has `hook` called when the process ends in an orderly way, or the library is unloaded.
+/// Once for each hook.
+pub(super) fn at_exit(hook: fn()) {
+    static HOOKS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
+    extern "C" fn run() {
+        // Taken out first: the lock is not held while they run.
+        let hooks = HOOKS.try_lock().map(|mut hooks| std::mem::take(&mut *hooks));
+        for hook in hooks.unwrap_or_default() {
+            guard("end of the process", (), hook);
+        }
+    }
+    let mut hooks = HOOKS.lock();
+    if hooks.iter().any(|other| std::ptr::fn_addr_eq(*other, hook)) {
+        return;
+    }
+    if hooks.is_empty() {
+        // SAFETY: a function that does not unwind and lives as long as this library, with
+        // which the C library forgets it.
+        unsafe { libc::atexit(run) };
+    }
+    hooks.push(hook);
 }
 
 /// Takes ownership of a descriptor that came through the C API.

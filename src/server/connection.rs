@@ -29,6 +29,7 @@ use crate::net::endpoint::{Endpoint, Fill};
 use crate::net::io_thread::{ConnectionId, IoThread};
 use crate::net::reactor::{Interest, Reactor};
 use crate::net::stream::Stream;
+use crate::stats::{self, Counters};
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
 use crate::wire::migration;
@@ -53,6 +54,8 @@ pub(super) struct Connection {
     pub(super) passes_descriptors: bool,
     /// What it is for.
     pub(super) role: Role,
+    /// What it has moved.
+    pub(super) counters: Arc<Counters>,
     home: Home,
     /// What its receiver could not take yet.
     held: RefCell<Option<Parcel>>,
@@ -146,6 +149,7 @@ pub(super) struct Parts {
     pub(super) stream: Stream,
     pub(super) framer: Framer,
     pub(super) outbox: Outbox,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Connection {
@@ -155,9 +159,10 @@ impl Connection {
         reactor: &MainReactor,
         buffers: Arc<ReadBuffers>,
     ) -> io::Result<Self> {
+        let counters = Arc::clone(&parts.counters);
         Self::new(parts, |id, stream, framer, outbox| {
             let registration = reactor.register(stream.as_raw_fd(), id, Interest::READ)?;
-            let endpoint = Endpoint::new(stream, registration, framer, outbox, buffers);
+            let endpoint = Endpoint::new(stream, registration, framer, outbox, buffers, counters);
             let endpoint = RefCell::new(Some(endpoint));
             Ok(Home::Main(Box::new(MainHome { endpoint, ended: RefCell::default() })))
         })
@@ -166,9 +171,10 @@ impl Connection {
     /// Gives the connection its home on the I/O thread.
     pub(super) fn on_io_thread(parts: Parts, io: Rc<IoThread>) -> io::Result<Self> {
         let full_at = parts.role.full_at();
+        let counters = Arc::clone(&parts.counters);
         Self::new(parts, |id, stream, framer, outbox| {
             let crossing = Arc::new(Crossing::new(outbox.like(), outbox.len(), full_at));
-            io.adopt(id, stream, framer, outbox, Arc::clone(&crossing));
+            io.adopt(id, stream, framer, outbox, Arc::clone(&crossing), counters);
             Ok(Home::Thread(ThreadHome {
                 io,
                 crossing,
@@ -194,6 +200,7 @@ impl Connection {
             stream,
             framer,
             outbox,
+            counters,
         } = parts;
         Ok(Self {
             id,
@@ -205,6 +212,7 @@ impl Connection {
             local,
             passes_descriptors: stream.passes_descriptors(),
             role,
+            counters,
             home: home(id, stream, framer, outbox)?,
             held: RefCell::default(),
             pumping: Cell::new(false),
@@ -242,10 +250,11 @@ impl Connection {
                     return Ok(());
                 };
                 endpoint.outbox().push_outgoing(message);
+                self.counters.set_queued(endpoint.outbox().len());
                 if self.awaited.get() {
                     endpoint.flush_later();
                 } else {
-                    endpoint.flush()?;
+                    self.flush(endpoint)?;
                 }
             }
             Home::Thread(home) => {
@@ -353,7 +362,7 @@ impl Connection {
         if let Home::Main(home) = &self.home
             && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
         {
-            endpoint.flush()?;
+            self.flush(endpoint)?;
         }
         // The I/O thread does so by itself.
         Ok(())
@@ -391,6 +400,7 @@ impl Connection {
         let full = self.queued() >= self.role.full_at();
         if full {
             self.awaited.set(true);
+            self.counters.block_out(stats::now());
         }
         full
     }
@@ -409,13 +419,14 @@ impl Connection {
                 if after == before {
                     return Ok(());
                 }
+                self.counters.set_queued(after);
                 may_queue(after)?;
                 let worth_a_call =
                     self.is_fresh(before, after - before) || after >= limits::GATHERED;
                 // While somebody waits, only the main loop sends: it tells him, which
                 // must not happen from inside whatever queues this.
                 if worth_a_call && !self.awaited.get() {
-                    endpoint.flush()?;
+                    self.flush(endpoint)?;
                     self.note_sent();
                 } else {
                     endpoint.flush_later();
@@ -447,6 +458,12 @@ impl Connection {
         pace.heard || pace.last_sent.is_none_or(|last| last.elapsed() >= limits::FRESH_AFTER)
     }
 
+    fn flush(&self, endpoint: &mut Endpoint<MainRegistration>) -> io::Result<usize> {
+        let sent = endpoint.flush();
+        self.counters.set_queued(endpoint.outbox().len());
+        sent
+    }
+
     fn note_sent(&self) {
         self.pace.set(Pace { last_sent: Some(Instant::now()), ..self.pace.get() });
     }
@@ -461,7 +478,7 @@ impl Connection {
         let Some(endpoint) = endpoint.as_mut() else {
             return Ok(false);
         };
-        endpoint.flush()?;
+        self.flush(endpoint)?;
         self.note_sent();
         let shrunk = endpoint.outbox().len() < self.role.full_at();
         Ok(shrunk && self.awaited.replace(false))
@@ -497,7 +514,7 @@ impl Connection {
                 Some(endpoint) => match endpoint.poll_parcel() {
                     Ok(Some(parcel)) => Next::Parcel(parcel),
                     Ok(None) => home.ended.borrow_mut().take().map_or(Next::Nothing, Next::Ended),
-                    Err(too_large) => Next::Ended(Ending::fault(too_large)),
+                    Err(refused) => Next::Ended(refused.into()),
                 },
             },
             Home::Thread(home) => home.next(self.id),
@@ -512,6 +529,7 @@ impl Connection {
     /// [`Connection::release`].
     pub(super) fn hold(&self, parcel: Parcel) {
         *self.held.borrow_mut() = Some(parcel);
+        self.counters.block_in(stats::now());
         if let Home::Main(home) = &self.home
             && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()
         {
@@ -527,6 +545,7 @@ impl Connection {
 
     /// Reads on.
     pub(super) fn release(&self) {
+        self.counters.unblock_in(stats::now());
         if let Home::Main(home) = &self.home
             && home.ended.borrow().is_none()
             && let Some(endpoint) = home.endpoint.borrow_mut().as_mut()

@@ -70,12 +70,14 @@ use crate::channel::read_buffers::ReadBuffers;
 use crate::config::home::HomeKind;
 use crate::config::link::LinkPolicy;
 use crate::config::registry::Registry;
+use crate::config::statistics::StatisticsPolicy;
 use crate::config::tls::TlsVersion;
 use crate::guard::{completes, guard};
 use crate::host::core::{Core, Timer, Watch};
 use crate::host::migration::Migration;
 use crate::net::io_thread::{ConnectionId, IoThread, Notice};
 use crate::net::policy::SharedPolicy;
+use crate::stats::ServerStatistics;
 
 pub use interfaces::AddError;
 pub use start::{ClientRefusal, InitError};
@@ -94,6 +96,9 @@ pub struct Server {
     draft: RefCell<Option<Draft>>,
     /// Set when the configuration file could not be used.
     misconfigured: Cell<bool>,
+    statistics_policy: RefCell<StatisticsPolicy>,
+    /// What is counted, for readers on any thread.
+    statistics: Arc<ServerStatistics>,
     /// Set by init.
     core: OnceCell<Core>,
     main_thread: Cell<Option<ThreadId>>,
@@ -288,7 +293,7 @@ impl Server {
                     if ending != Ending::ByClient {
                         crate::warning!("{connection}: {ending}");
                     }
-                    self.close_connection(&connection, &ending.to_string());
+                    self.close_as(&connection, ending.kind(), &ending.to_string());
                 }
             }
         }
@@ -309,6 +314,11 @@ impl Server {
     /// Whether init has succeeded.
     pub fn is_initialised(&self) -> bool {
         self.core.get().is_some()
+    }
+
+    /// What is counted.
+    pub fn statistics(&self) -> &Arc<ServerStatistics> {
+        &self.statistics
     }
 
     /// Clients connected now.

@@ -9,7 +9,7 @@ use crate::config::log::LogPolicy;
 use crate::config::registry::{Rule, RuleError, Service};
 use crate::link::ChannelSecurity;
 use crate::log;
-use crate::stats::ChannelTotals;
+use crate::stats::Totals;
 use crate::wire::ChannelKey;
 
 /// What is kept from the making of a server until init, when the VM's name is known.
@@ -79,6 +79,7 @@ impl Server {
             self.oldest_tls.set(config.oldest_tls);
             self.link_policy.set(config.link);
             self.policy.change(|policy| policy.websocket = config.websocket);
+            *self.statistics_policy.borrow_mut() = config.statistics;
             self.home.set(HomeKind::from_environment().or(config.home));
             for rule in rules {
                 if let Err(error) = self.register_channel(rule) {
@@ -127,7 +128,8 @@ impl Server {
     }
 
     /// What a channel of a char device has moved; `None`: there is none.
-    pub fn channel_totals(&self, channel: ChannelKey) -> Option<ChannelTotals> {
-        self.channel_of(channel)?.terms().data.map(|data| data.counters.totals())
+    pub fn channel_totals(&self, channel: ChannelKey) -> Option<Totals> {
+        self.channel_of(channel)?.terms().data?;
+        self.statistics.channel_totals(channel.kind, channel.id)
     }
 }

@@ -5,7 +5,6 @@
 //! belongs to one of them is kept by the channel under the connection's id.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -21,7 +20,6 @@ use crate::channel::run::{Parcel, Run};
 use crate::config::limits;
 use crate::config::registry::Policy;
 use crate::link::Offer;
-use crate::stats::ChannelCounters;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
 
@@ -62,6 +60,11 @@ pub(super) trait Served {
     /// that one may be closed here.
     fn make_way(&self, _server: &Rc<Server>, _newcomer: &str) -> bool {
         true
+    }
+
+    /// The port behind it, if it is one.
+    fn port(&self) -> Option<String> {
+        None
     }
 
     /// A client is linked; what the channel says first is sent from here. One that comes
@@ -125,7 +128,6 @@ pub(super) struct Terms {
 /// What only channels that carry a device's data as they are have.
 pub(super) struct DataTerms {
     pub(super) policy: Policy,
-    pub(super) counters: Arc<ChannelCounters>,
 }
 
 /// What became of a client's message.
@@ -150,7 +152,10 @@ impl Server {
         let channel = served.channel();
         let channel_caps = served.capabilities();
         let offer = Offer { common_caps: common_caps(), channel_caps };
-        crate::info!("{} is there ({channel})", served.label());
+        let label = served.label();
+        crate::info!("{label} is there ({channel})");
+        let name = label.strip_prefix("channel ").unwrap_or(&label).to_owned();
+        self.statistics.add_channel(channel.kind, channel.id, name, served.port());
         self.channels.borrow_mut().insert(0, served);
         self.policy.change(|policy| policy.channels.insert(0, (channel, offer)));
         self.announce(channel);
@@ -169,6 +174,7 @@ impl Server {
         for connection in self.connections_of(channel) {
             self.close_connection(&connection, reason);
         }
+        self.statistics.remove_channel(channel.kind, channel.id);
         if channel.kind == ChannelKey::DISPLAY {
             self.update_mouse_mode();
         }

@@ -28,6 +28,7 @@ use crate::host::clock;
 use crate::host::core::Initialized;
 use crate::net::io_thread::{ConnectionId, Linked};
 use crate::net::stream::Stream;
+use crate::stats::{self, ConnectionLabel, Counters, EndingKind};
 use crate::wire::ChannelKey;
 use crate::wire::common;
 use crate::wire::header::HeaderForm;
@@ -104,6 +105,7 @@ impl Server {
         let arrival = brought.map(|_| Arrival::Undecided);
         let connection = self.establish(id, connection_id, linked, role, arrival)?;
         self.clients.borrow_mut().insert(0, Client { connection_id, main: id, arrival });
+        self.statistics.add_client(connection_id, &connection.peer);
         self.publish_sessions();
         fault::point("beginning a session");
         let peer = &connection.peer;
@@ -184,7 +186,8 @@ impl Server {
             framer = framer.with_migration_data();
         }
         let mut outbox = Outbox::new(form, chunk).with_pool(Arc::clone(&self.chunks));
-        if let Some(DataTerms { policy, counters }) = data {
+        let counters = Arc::<Counters>::default();
+        if let Some(DataTerms { policy }) = data {
             framer = framer.with_counters(Arc::clone(&counters));
             if !policy.idle.is_zero() {
                 stream.limit_absence(policy.idle);
@@ -193,7 +196,7 @@ impl Server {
                 framer = framer.with_decompressor(Decompressor::new(Arc::clone(&counters)));
                 // On one machine compression costs more than it saves.
                 if request.channel_caps.has(CAP_LZ4) && !stream.is_unix() {
-                    outbox = outbox.with_compressor(Compressor::new(counters));
+                    outbox = outbox.with_compressor(Compressor::new(Arc::clone(&counters)));
                 }
             }
         }
@@ -206,6 +209,9 @@ impl Server {
             }
         }
         framer.input().extend_from_slice(&request.leftover);
+        if !request.leftover.is_empty() {
+            counters.received(request.leftover.len(), stats::now());
+        }
         if !unsent.is_empty() {
             outbox.push_raw(&unsent);
         }
@@ -230,6 +236,7 @@ impl Server {
             stream,
             framer,
             outbox,
+            counters: Arc::clone(&counters),
         };
         fault::point("about to establish");
         let core = self.core.get().ok_or("the server is not initialised")?;
@@ -245,6 +252,15 @@ impl Server {
         };
         let connection = Rc::new(connection.map_err(|error| error.to_string())?);
         self.connections.borrow_mut().insert(id, Rc::clone(&connection));
+        let label = ConnectionLabel {
+            id,
+            session: connection_id,
+            kind: channel.kind,
+            channel_id: channel.id,
+            secured,
+            home: home.name(),
+        };
+        self.statistics.add_connection(label, counters);
         fault::point("establishing");
         connection.begin().unwrap_or_else(|error| self.doom(&connection, Ending::fault(error)));
         self.tell_initialized(
@@ -301,6 +317,7 @@ impl Server {
 
     /// A connection's queue has shrunk: what had to wait for that goes on.
     pub(super) fn handle_drained(self: &Rc<Self>, connection: &Rc<Connection>) {
+        connection.counters.unblock_out(stats::now());
         match &connection.role {
             Role::Main(_) => {
                 if connection.is_held() {
@@ -383,7 +400,7 @@ impl Server {
         match refused {
             None => true,
             Some(reason) => {
-                self.doom(connection, Ending::Fault(reason));
+                self.doom(connection, Ending::malformed(reason));
                 false
             }
         }
@@ -486,6 +503,16 @@ impl Server {
     /// Closes a connection and lets everybody know. The main channel takes its
     /// whole client with it.
     pub(super) fn close_connection(self: &Rc<Self>, connection: &Rc<Connection>, reason: &str) {
+        self.close_as(connection, EndingKind::ByServer, reason);
+    }
+
+    /// The same, for an end of this kind.
+    pub(super) fn close_as(
+        self: &Rc<Self>,
+        connection: &Rc<Connection>,
+        kind: EndingKind,
+        reason: &str,
+    ) {
         if !connection.close() {
             return;
         }
@@ -495,6 +522,8 @@ impl Server {
             crate::info!("{connection} closed: {reason}");
         }
         self.connections.borrow_mut().remove(&connection.id);
+        self.statistics.remove_connection(connection.id);
+        self.statistics.count_ending(kind);
         // Whoever else is to be closed, and the host, must not suffer from a fault in this.
         guard("closing a channel", (), || match &connection.role {
             Role::Main(_) => self.end_session(connection),
@@ -513,6 +542,7 @@ impl Server {
     fn end_session(self: &Rc<Self>, main: &Rc<Connection>) {
         self.cancel_deadline(Due::Liveness(main.id));
         self.clients.borrow_mut().retain(|client| client.main != main.id);
+        self.statistics.remove_client(main.session);
         self.publish_sessions();
         let others: Vec<_> = self
             .connections

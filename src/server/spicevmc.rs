@@ -26,7 +26,6 @@ use crate::config::limits;
 use crate::config::registry::{Busy, Policy, Service};
 use crate::fault;
 use crate::host::char_device::CharDevice;
-use crate::stats::ChannelCounters;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
 use crate::wire::migration::small as migration;
@@ -41,7 +40,6 @@ pub struct Spicevmc {
     /// What the channel's type is called.
     name: Arc<str>,
     policy: Policy,
-    counters: Arc<ChannelCounters>,
     server: Weak<Server>,
     /// The name of a port; other devices have no port messages.
     port_name: Option<Vec<u8>>,
@@ -68,7 +66,6 @@ impl Device {
             channel: ChannelKey { kind: service.kind, id },
             name: service.name,
             policy: service.policy,
-            counters: Arc::default(),
             server: Weak::clone(&server),
             port_name,
             port_opened: Cell::new(false),
@@ -135,12 +132,16 @@ impl Served for Device {
 
     fn terms(&self) -> Terms {
         let vmc = self.kind();
-        let data = DataTerms { policy: vmc.policy, counters: Arc::clone(&vmc.counters) };
+        let data = DataTerms { policy: vmc.policy };
         Terms { rules: spicevmc::rules, chunk: DEVICE_CHUNK, data: Some(data), busy: false }
     }
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn port(&self) -> Option<String> {
+        self.kind().port_name.as_ref().map(|name| String::from_utf8_lossy(name).into_owned())
     }
 
     /// If another client has the device, that one stays or leaves, as the channel's policy
@@ -343,7 +344,7 @@ impl Kind for Spicevmc {
         let mut loan = connection.lend(limits::DEVICE_READ)?;
         let length = driver.read(loan.body());
         self.had_data.set(length > 0);
-        self.counters.read_from_device(length);
+        connection.counters.read_from_device(length);
         if let Err(error) = connection.settle(loan, wire::DATA, length) {
             self.doom(&connection, Ending::fault(error));
         }

@@ -29,8 +29,11 @@ use crate::net::io_thread::{IoThread, Notice};
 use crate::net::listener::{Family, Listener};
 use crate::net::policy::{SharedPolicy, Snapshot};
 use crate::net::sasl::SaslError;
+use crate::net::statistics::{Publication, SharedFile, StatisticsSocket};
 use crate::net::stream::Stream;
 use crate::net::tls::{self, Tls, TlsError};
+use crate::stats::ServerStatistics;
+use crate::wire::ChannelKey;
 use crate::wire::link::{CapSet, common_cap};
 use crate::wire::main::capability;
 
@@ -119,6 +122,8 @@ impl Server {
             registry: RefCell::default(),
             draft: RefCell::default(),
             misconfigured: Cell::default(),
+            statistics_policy: RefCell::default(),
+            statistics: main_channel_statistics(),
             core: OnceCell::new(),
             main_thread: Cell::new(None),
             io: RefCell::default(),
@@ -164,7 +169,8 @@ impl Server {
             self.begin_sasl()?;
         }
         let listeners = self.listeners()?;
-        let io = IoThread::start(Arc::clone(&self.policy), self.link_policy.get(), tls)
+        let links = Arc::clone(self.statistics.links());
+        let io = IoThread::start(Arc::clone(&self.policy), self.link_policy.get(), tls, links)
             .map_err(InitError::IoThread)?;
         let server = Rc::downgrade(self);
         let wake = core
@@ -193,12 +199,46 @@ impl Server {
             crate::info!(Connection; "listening on {listener}");
             io.listen(listener);
         }
+        guard("publishing statistics", (), || self.publish_statistics(&io));
         *self.io.borrow_mut() = Some(Rc::new(io));
         *self.wake_watch.borrow_mut() = Some(wake);
         *self.timer.borrow_mut() = Some(timer);
         self.settings.borrow_mut().allow_multiple_clients = multiple_clients_allowed();
         self.set_running(true);
         Ok(())
+    }
+
+    /// Lets statistics be read where the configuration says. That it cannot be done is no
+    /// reason not to serve.
+    fn publish_statistics(&self, io: &IoThread) {
+        self.identify_statistics();
+        let policy = self.statistics_policy.borrow();
+        let socket = policy.socket.as_ref().and_then(|path| {
+            let uuid = self.statistics.view().uuid_text();
+            let name = self.settings.borrow().name.clone();
+            let path = path.of(name.as_deref(), uuid.as_deref(), std::process::id());
+            StatisticsSocket::listen(&path)
+                .inspect_err(|error| {
+                    crate::warning!("no statistics at {}: {error}", path.display());
+                })
+                .ok()
+        });
+        let file = policy.shared_memory.then(SharedFile::create).and_then(|file| {
+            file.inspect_err(|error| {
+                crate::warning!("no statistics in shared memory: {error}");
+            })
+            .ok()
+        });
+        if socket.is_some() || file.is_some() {
+            let statistics = Arc::clone(&self.statistics);
+            io.publish(Publication { socket, file, statistics });
+        }
+    }
+
+    /// Tells readers which VM this is.
+    pub fn identify_statistics(&self) {
+        let settings = self.settings.borrow();
+        self.statistics.identify(settings.name.as_deref(), settings.uuid);
     }
 
     /// What TLS takes, if the host wants it.
@@ -343,6 +383,13 @@ impl Default for Server {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The main channel is always there.
+fn main_channel_statistics() -> Arc<ServerStatistics> {
+    let statistics = ServerStatistics::default();
+    statistics.add_channel(ChannelKey::MAIN, 0, "main:0".to_owned(), None);
+    Arc::new(statistics)
 }
 
 /// What every channel offers, besides the way to authenticate.

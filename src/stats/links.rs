@@ -75,6 +75,13 @@ impl LinkEvent {
     }
 }
 
+impl LinkEvent {
+    /// Its name in what readers get.
+    pub fn key(self) -> String {
+        self.name().replace(' ', "_")
+    }
+}
+
 /// Counted by the I/O thread, read by whoever wants to.
 #[derive(Debug, Default)]
 pub struct LinkCounters([AtomicU64; LinkEvent::ALL.len()]);

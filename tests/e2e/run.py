@@ -24,8 +24,8 @@ STATE = REPOSITORY / ".cache" / "e2e"
 # Longest first: several run side by side.
 ORDER = ["xorg", "lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
          "inputs", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl",
-         "hotplug", "usb", "xspice", "gl", "custom_channel", "documents", "websocket", "reconnect",
-         "log", "session"]
+         "hotplug", "usb", "xspice", "gl", "custom_channel", "documents", "statistics",
+         "websocket", "reconnect", "log", "session"]
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.
 PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent",

@@ -32,6 +32,7 @@ use super::agent::AgentPolicy;
 use super::link::LinkPolicy;
 use super::log::LogPolicy;
 use super::registry::{Policy, Registry, Selector};
+use super::statistics::StatisticsPolicy;
 use super::websocket::WebSocketPolicy;
 use super::{Config, limits};
 
@@ -140,6 +141,9 @@ impl File {
             .fold(WebSocketPolicy::default(), |below, layer| layer.websocket.on(below));
         let link = layers.iter().fold(LinkPolicy::default(), |below, layer| layer.link.on(below));
         let log = layers.iter().fold(LogPolicy::default(), |below, layer| layer.log.on(below));
+        let statistics = layers
+            .iter()
+            .fold(StatisticsPolicy::default(), |below, layer| layer.statistics.on(below));
         let mut registry = Registry::new(defaults);
         let mut problems = Vec::new();
         for stack in stacks(&layers) {
@@ -155,7 +159,7 @@ impl File {
             }
         }
         problems.sort_by_key(Problem::line);
-        (Config { home, registry, agent, oldest_tls, websocket, link, log }, problems)
+        (Config { home, registry, agent, oldest_tls, websocket, link, log, statistics }, problems)
     }
 
     /// Whether any section gives a channel this name. The host may use it before it says

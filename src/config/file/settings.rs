@@ -15,12 +15,13 @@ use crate::config::home::HomeKind;
 use crate::config::link::LinkChange;
 use crate::config::log::{Form, LogChange};
 use crate::config::registry::{Busy, PolicyChange, Registry, Rule, RuleError, Selector};
+use crate::config::statistics::{SocketPath, StatisticsChange};
 use crate::config::tls::TlsVersion;
 use crate::config::websocket::{Origin, Origins, WebSocketChange};
 use crate::log::{Categories, Category, Level};
 
 /// The keys that [`Settings::read`] knows.
-pub(super) const SETTINGS: [&str; 10] = [
+pub(super) const SETTINGS: [&str; 11] = [
     "io",
     "link",
     "log",
@@ -31,6 +32,7 @@ pub(super) const SETTINGS: [&str; 10] = [
     "clipboard",
     "file-transfer",
     "audit",
+    "statistics",
 ];
 const IO: [&str; 1] = ["home"];
 const LINK: [&str; 5] =
@@ -40,6 +42,7 @@ const TLS: [&str; 1] = ["min-version"];
 const WEBSOCKET: [&str; 2] = ["enabled", "origins"];
 const TRANSFER: [&str; 2] = ["direction", "max-size"];
 const AUDIT: [&str; 1] = ["log"];
+const STATISTICS: [&str; 2] = ["socket", "shared-memory"];
 const POLICY: [&str; 3] = ["compression", "busy", "idle-timeout"];
 const RULE: [&str; 7] = ["port", "subtype", "type", "name", POLICY[0], POLICY[1], POLICY[2]];
 
@@ -53,6 +56,7 @@ pub(super) struct Settings {
     pub(super) link: LinkChange,
     pub(super) log: LogChange,
     pub(super) agent: AgentChange,
+    pub(super) statistics: StatisticsChange,
     /// Each of them may stand in a registry, and beside the others.
     pub(super) rules: Vec<RuleAt>,
 }
@@ -122,6 +126,10 @@ impl Settings {
             settings.policy = policy(&channels, problems).0;
         }
         settings.agent = agent(table, problems);
+        if let Some(own) = table.table("statistics", problems) {
+            own.only(&STATISTICS, problems);
+            settings.statistics = statistics(&own, problems);
+        }
         let mut registry = Registry::default();
         for table in table.tables("channel", problems) {
             if table.is_emptied() {
@@ -265,6 +273,18 @@ fn categories(value: &DeValue<'_>) -> Option<Categories> {
     }
     let named: Vec<_> = names.into_iter().map(Category::from_text).collect::<Option<_>>()?;
     Some(Categories::only(named))
+}
+
+/// Where statistics can be read.
+fn statistics(table: &Table<'_>, problems: &mut Problems) -> StatisticsChange {
+    let expected = "an absolute path, in which {name}, {uuid} and {pid} stand for the \
+        machine's, or \"\"";
+    let socket = table.value("socket", expected, problems, |value| match value.as_str()? {
+        "" => Some(None),
+        text => SocketPath::from_text(text).map(Some),
+    });
+    let shared_memory = table.value("shared-memory", "true or false", problems, truth);
+    StatisticsChange { socket: socket.ok().flatten(), shared_memory: shared_memory.ok().flatten() }
 }
 
 /// What may pass to and from the guest's agent.

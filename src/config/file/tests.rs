@@ -10,6 +10,7 @@ use crate::config::home::HomeKind;
 use crate::config::link::LinkPolicy;
 use crate::config::log::{Form, LogPolicy};
 use crate::config::registry::{Busy, Service};
+use crate::config::statistics::{SocketPath, StatisticsPolicy};
 use crate::config::tls::TlsVersion;
 use crate::config::websocket::{Origin, Origins, WebSocketPolicy};
 use crate::log::{Categories, Category, Level};
@@ -277,6 +278,32 @@ origins = []
     assert_eq!(policy("open"), WebSocketPolicy::default());
     assert_eq!(policy("programs"), WebSocketPolicy { enabled: true, origins: list(&[]) });
     assert_eq!(config("", "any").websocket, WebSocketPolicy::default());
+}
+
+#[test]
+fn statistics_are_read_where_the_last_section_says() {
+    let text = "\
+[statistics]
+socket = '/run/spice-server/{name}.socket'
+[[vm]]
+name = 'quiet'
+statistics.socket = ''
+[[vm]]
+name = 'old'
+statistics.shared-memory = true
+";
+    let policy = |name| config(text, name).statistics;
+    let socket = SocketPath::from_text("/run/spice-server/{name}.socket");
+    let all = StatisticsPolicy { socket: socket.clone(), shared_memory: false };
+    assert_eq!(policy("any"), all);
+    assert_eq!(policy("quiet"), StatisticsPolicy::default());
+    assert_eq!(policy("old"), StatisticsPolicy { socket, shared_memory: true });
+    for value in ["'run/a'", "'/run/{vm}'", "1"] {
+        let found = problems(&format!("[statistics]\nsocket = {value}\n"));
+        let expected = "2: statistics.socket: expected an absolute path, in which {name}, \
+            {uuid} and {pid} stand for the machine's, or \"\", found ";
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use super::layout::{RedClient, SpiceCharDeviceState, SpiceCharDeviceWriteBuffer};
 use super::lookup;
 use super::pool;
-use crate::guard::guard;
+use crate::guard::guard_often;
 
 /// Takes a buffer to be filled for the device.
 ///
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn spice_char_device_write_buffer_get(
     size: c_int,
 ) -> *mut SpiceCharDeviceWriteBuffer {
     const NAME: &str = "spice_char_device_write_buffer_get";
-    guard(NAME, std::ptr::null_mut(), || {
+    guard_often(NAME, std::ptr::null_mut(), || {
         let Some(device) = lookup::own(NAME, dev) else {
             return std::ptr::null_mut();
         };
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn spice_char_device_write_buffer_get_server_no_token(
     size: c_int,
 ) -> *mut SpiceCharDeviceWriteBuffer {
     const NAME: &str = "spice_char_device_write_buffer_get_server_no_token";
-    guard(NAME, std::ptr::null_mut(), || {
+    guard_often(NAME, std::ptr::null_mut(), || {
         lookup::own(NAME, dev)
             .map_or(std::ptr::null_mut(), |device| device.buffer_for_server(NAME, size, false))
     })
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn spice_char_device_write_buffer_add(
     write_buf: *mut SpiceCharDeviceWriteBuffer,
 ) {
     const NAME: &str = "spice_char_device_write_buffer_add";
-    guard(NAME, (), || {
+    guard_often(NAME, (), || {
         if let Some(device) = lookup::own(NAME, dev) {
             device.buffer_add(NAME, write_buf);
         }
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn spice_char_device_write_buffer_release(
     write_buf: *mut SpiceCharDeviceWriteBuffer,
 ) {
     const NAME: &str = "spice_char_device_write_buffer_release";
-    guard(NAME, (), || {
+    guard_often(NAME, (), || {
         if dev.is_null() {
             pool::free_without_device(NAME, write_buf);
         } else if let Some(device) = lookup::own(NAME, dev) {

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::layout::{SpiceCharDeviceCallbacks, SpiceCharDeviceState};
 use super::lookup;
 use crate::ffi::handles;
-use crate::guard::guard;
+use crate::guard::{guard, guard_often};
 use crate::host::abi::SpiceCharDeviceInstance;
 
 /// Makes a char device of the caller's own, bound to the server most recently given
@@ -205,7 +205,7 @@ pub unsafe extern "C" fn spice_char_device_stop(dev: *mut SpiceCharDeviceState) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_char_device_wakeup(dev: *mut SpiceCharDeviceState) {
     const NAME: &str = "spice_char_device_wakeup";
-    guard(NAME, (), || {
+    guard_often(NAME, (), || {
         if let Some(device) = lookup::any(NAME, dev) {
             device.wakeup();
         }

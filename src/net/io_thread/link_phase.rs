@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use socket2::Socket;
 
-use super::{ACCEPT_PAUSE, ConnectionId, Notice, Thread};
+use super::{ACCEPT_PAUSE, ConnectionId, Notice, Publisher, Thread};
 use crate::config::limits;
 use crate::link::LinkOptions;
 use crate::link::shield::Source;
@@ -286,7 +286,8 @@ impl Thread {
         let links = self.links.values();
         let times = links.flat_map(|link| [Some(link.deadline()), link.held_until()]).flatten();
         let lines = self.quotas.iter().filter_map(Quota::due);
-        times.chain(lines).chain(self.listen_again).chain(self.told.due()).min()
+        let published = self.publisher.as_ref().and_then(Publisher::due);
+        times.chain(lines).chain(self.listen_again).chain(self.told.due()).chain(published).min()
     }
 
     /// A link has ended, in whatever way.

@@ -32,9 +32,9 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let server = Rc::new(Server::new());
-        let io =
-            IoThread::start(std::sync::Arc::clone(&server.policy), server.link_policy.get(), None)
-                .expect("a thread");
+        let policy = std::sync::Arc::clone(&server.policy);
+        let io = IoThread::start(policy, server.link_policy.get(), None, std::sync::Arc::default())
+            .expect("a thread");
         *server.io.borrow_mut() = Some(Rc::new(io));
         let host = FakeCharDevice::new();
         let device = server.add_stream_device(host.device());
@@ -60,6 +60,7 @@ impl Scene {
             stream: Stream::new(ours).map_err(|(_, error)| error).expect("a good socket"),
             framer: Framer::new(HeaderForm::Mini, display_channel::rules),
             outbox: Outbox::new(HeaderForm::Mini, 1024),
+            counters: std::sync::Arc::default(),
         };
         let connection = Rc::new(Connection::on_io_thread(parts, io).expect("it is adopted"));
         display.attach(&connection);
