@@ -15,6 +15,7 @@ use super::qxl::{Display, QxlHandle};
 use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
+use crate::channels::display::viewers::Link;
 use crate::channels::display::{self, Request};
 use crate::config::limits;
 use crate::wire::ChannelKey;
@@ -127,7 +128,8 @@ impl Served for QxlDisplay {
         let outlet: Outlet = connection.outlet(server.rouse_hook());
         let gathered = outlet.gathered();
         self.viewers.borrow_mut().push(Viewer { connection: Rc::clone(connection), gathered });
-        self.display().join(connection.id, &connection.caps, connection.local, outlet);
+        let link = Link { local: connection.local, bit_rate: server.bit_rate(connection.session) };
+        self.display().join(connection.id, &connection.caps, link, outlet);
         self.device.viewers_changed();
     }
 
@@ -152,6 +154,7 @@ impl Served for QxlDisplay {
                     crate::warning!("{connection}: there is no compression {wanted}");
                 }
             }
+            Ok(Request::Report(report)) => display.handle_report(key, &report),
             Ok(Request::Nothing) => {}
             Ok(Request::GlDrawDone) => {
                 return Outcome::Refused("nothing was drawn by a GL device".to_owned());

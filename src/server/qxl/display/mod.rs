@@ -16,14 +16,17 @@ pub(super) use picture::{BAND, normalise};
 use crate::canvas::{Rect, Region};
 use crate::channel::pipe::Outgoing;
 use crate::channels::display::compression::Policy;
-use crate::channels::display::viewers::{Detail, Next, PRIMARY, ViewerKey, Viewers};
-use crate::config::limits::{DISPLAY_INIT, REFINE_PERIOD};
+use crate::channels::display::viewers::{
+    Detail, Frame, Link, Next, PRIMARY, ViewerKey, Viewers, place_of,
+};
+use crate::config::limits::DISPLAY_INIT;
 use crate::guard::guard;
 use crate::host::abi::SPICE_CAPABILITIES_SIZE;
+use crate::host::clock;
 use crate::net::sys::spawn;
 use crate::server::outlet::Outlet;
-use crate::wire::display::{Head, to_client};
-use crate::wire::image::{Encoder, Form, Pixels, Place, draw_copy};
+use crate::wire::display::{Head, StreamReport, stream_data, stream_data_sized, to_client};
+use crate::wire::image::{Encoder, Form, Pixels, draw_copy, jpeg_frame};
 use crate::wire::link::CapSet;
 use parking_lot::{Condvar, Mutex};
 use picture::Picture;
@@ -71,6 +74,8 @@ enum Work {
     Send(Outlet, Outgoing),
     /// The pixels are in the buffer.
     Encode(ViewerKey, Outlet, Rect, Detail),
+    /// So they are.
+    Frame(ViewerKey, Outlet, Frame),
     Wait(Option<Instant>),
     Quit,
 }
@@ -92,10 +97,11 @@ impl Display {
     /// Images are compressed like this from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.state.lock().viewers.set_policy(policy);
+        self.news.notify_one();
     }
 
     /// A client comes. The first one brings the thread; without it nobody is served.
-    pub fn join(self: &Arc<Self>, key: ViewerKey, caps: &CapSet, local: bool, outlet: Outlet) {
+    pub fn join(self: &Arc<Self>, key: ViewerKey, caps: &CapSet, link: Link, outlet: Outlet) {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             let display = Arc::clone(self);
@@ -105,7 +111,7 @@ impl Display {
             }
         }
         let mut state = self.state.lock();
-        state.viewers.join(key, caps, local);
+        state.viewers.join(key, caps, link);
         let deadline = Some(Instant::now() + DISPLAY_INIT);
         state.outlets.push(Client { key, outlet, deadline });
         self.news.notify_one();
@@ -142,6 +148,11 @@ impl Display {
     pub fn handle_ack(&self, key: ViewerKey) {
         self.state.lock().viewers.handle_ack(key);
         self.news.notify_one();
+    }
+
+    /// The client tells how a stream arrives.
+    pub fn handle_report(&self, key: ViewerKey, report: &StreamReport) {
+        self.state.lock().viewers.handle_report(key, report, Instant::now());
     }
 
     /// A client's queue has shrunk.
@@ -203,7 +214,7 @@ impl Display {
         let mut changed = Region::new();
         picture.update(area, pixels, &mut changed);
         if !changed.is_empty() {
-            state.viewers.change(&changed);
+            state.viewers.change(&changed, Instant::now());
             self.news.notify_one();
         }
     }
@@ -256,6 +267,15 @@ impl Display {
                     self.state.lock().viewers.handle_lossy(key, detail.generation, area);
                 }
             }
+            Work::Frame(key, outlet, frame) => {
+                drop(state);
+                let image = Pixels { pixels, width: frame.area.width() };
+                if let Some(message) = frame_message(image, &frame) {
+                    let bytes = message.shared.len();
+                    outlet.send(message);
+                    self.state.lock().viewers.handle_frame(key, &frame, bytes, Instant::now());
+                }
+            }
         }
         true
     }
@@ -268,11 +288,16 @@ impl State {
         if self.quit {
             return Work::Quit;
         }
-        self.cut_silent(Instant::now());
+        let now = Instant::now();
+        self.cut_silent(now);
+        let picture = &self.picture;
+        self.viewers.settle(now, |area| {
+            picture.as_ref().is_some_and(|picture| picture.is_photo(area, pixels))
+        });
         for _ in 0..self.outlets.len() {
             self.turn = (self.turn + 1) % self.outlets.len();
             let Client { key, outlet, .. } = &self.outlets[self.turn];
-            match self.viewers.poll(*key, outlet.queued()) {
+            match self.viewers.poll(*key, outlet.queued(), now) {
                 None => {}
                 Some(Next::Message(message)) => return Work::Send(outlet.clone(), message),
                 Some(Next::Image(area, detail)) => {
@@ -280,10 +305,14 @@ impl State {
                     picture.copy(area, pixels);
                     return Work::Encode(*key, outlet.clone(), area, detail);
                 }
+                Some(Next::Frame(frame)) => {
+                    let Some(picture) = &self.picture else { continue };
+                    picture.copy(frame.area, pixels);
+                    return Work::Frame(*key, outlet.clone(), frame);
+                }
             }
         }
-        // Nobody tells when a queue that was not full has become empty.
-        let again = self.viewers.is_anything_lossy().then(|| Instant::now() + REFINE_PERIOD);
+        let again = self.viewers.due(now);
         Work::Wait(self.outlets.iter().filter_map(|client| client.deadline).chain(again).min())
     }
 
@@ -300,13 +329,28 @@ impl State {
 
 /// The image of an area.
 fn message(encoder: &mut Encoder, pixels: Pixels<'_>, area: Rect, form: Form, id: u64) -> Outgoing {
-    let place = Place {
-        left: area.left as u32,
-        top: area.top as u32,
-        width: area.width(),
-        height: area.height(),
-    };
     let encoded = encoder.encode(pixels, form);
-    let head = draw_copy(PRIMARY, place, id, encoded.kind);
+    let head = draw_copy(PRIMARY, place_of(&area), id, encoded.kind);
     Outgoing { kind: to_client::DRAW_COPY, head, shared: encoded.data }
+}
+
+/// A frame of a stream; `None` if there is no JPEG of it.
+fn frame_message(pixels: Pixels<'_>, frame: &Frame) -> Option<Outgoing> {
+    let data = match jpeg_frame(pixels, frame.quality) {
+        Ok(data) => data,
+        Err(error) => {
+            crate::debug!("a frame is left out: {error}");
+            return None;
+        }
+    };
+    let (now, length) = (clock::monotonic_ms(), data.len() as u32);
+    let (kind, head) = match frame.part {
+        None => (to_client::STREAM_DATA, stream_data(frame.id, now, length)),
+        Some(changed) => {
+            let time = now.wrapping_sub(changed.elapsed().as_millis() as u32);
+            let head = stream_data_sized(frame.id, time, place_of(&frame.area), length);
+            (to_client::STREAM_DATA_SIZED, head)
+        }
+    };
+    Some(Outgoing { kind, head, shared: data.into() })
 }
