@@ -23,7 +23,7 @@ STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: several run side by side.
 ORDER = ["lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
-         "inputs", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl", "hotplug", "usb",
+         "inputs", "audio", "tls", "flood", "sandbox", "display", "video", "agent_by_hand", "webdav", "qxl", "hotplug", "usb",
          "custom_channel", "websocket", "reconnect", "session"]
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.
