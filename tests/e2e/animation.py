@@ -38,6 +38,7 @@ def parse():
     parser.add_argument("--home", choices=["main", "thread"])
     parser.add_argument("--streaming", choices=["off", "filter", "all"], default="filter",
                         help="QEMU's streaming-video (default: filter; QEMU's own is off)")
+    parser.add_argument("--noise", action="store_true", help="frames of noise, not of waves")
     parser.add_argument("--seconds", type=int, default=10)
     return parser.parse_args()
 
@@ -52,7 +53,7 @@ def play(options, logs):
     client = SpiceClient(logs)
     try:
         vm.guest.wait_boot()
-        animation = Animation(vm.guest)
+        animation = Animation(vm.guest, options.noise)
         with SlowPath(port, RATE) as path:
             client.open(port=path.port, connect=["display"], opened="display:0")
             client.wait("surface")

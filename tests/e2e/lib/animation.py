@@ -1,6 +1,7 @@
 """An animation in the guest: its kernel drives a qxl card, and photograph-like frames of
 1024 by 300 pixels, as many as 640 by 480 has, are copied to the framebuffer without a
-pause."""
+pause. They are waves of colour with equal lines, or a faint noise, which no compression
+without loss makes smaller."""
 
 import base64
 import gzip
@@ -9,6 +10,7 @@ import math
 WIDTH, HEIGHT = 1024, 300
 FRAMES = 8
 LINE = 2000  # of a script for the guest's agent
+NOISE = "hijklmno" * 32  # what a byte becomes
 
 
 def wave():
@@ -22,9 +24,14 @@ def wave():
 class Animation:
     """Begins with `start`; `stop` returns when the last frame is on the screen."""
 
-    def __init__(self, guest):
+    def __init__(self, guest, noise=False):
         self.guest = guest
         guest.sh("load qxl; ls /dev/fb0; printf '\\033[?25l\\033[2J' >/dev/tty0; rm -f /tmp/text")
+        if noise:
+            for number in range(FRAMES):
+                guest.sh(f"head -c {WIDTH * HEIGHT * 4} /dev/urandom | "
+                         f"tr '\\000-\\377' {NOISE} >/tmp/frame{number}")
+            return
         text = base64.b64encode(gzip.compress(wave(), 9)).decode()
         for at in range(0, len(text), LINE):
             guest.sh(f"printf %s '{text[at:at + LINE]}' >>/tmp/text")

@@ -310,6 +310,25 @@ fn a_full_queue_lets_frames_be_skipped() {
 }
 
 #[test]
+fn what_no_frame_has_shown_is_shown_when_the_stream_ends() {
+    let mut bench = Bench::new(&[], FAR);
+    while !bench.client.kinds.contains(&to_client::STREAM_CREATE) {
+        bench.draw(VIDEO);
+        bench.pass(FRAME);
+        // No more than the news: the frame waits.
+        let Some(next) = bench.viewers.poll(1, 0, bench.now) else { continue };
+        bench.client.take(next, &bench.truth, SCREEN.0);
+        bench.viewers.handle_ack(1);
+    }
+    bench.draw(VIDEO);
+    bench.viewers.set_policy(Policy { streaming: Streaming::Off, ..bench.viewers.policy });
+    bench.pass(Duration::ZERO);
+    bench.poll();
+    assert_eq!(bench.client.frames, []);
+    bench.check_shown();
+}
+
+#[test]
 fn streams_end_when_they_are_switched_off_and_with_their_surface() {
     let mut bench = Bench::new(&[], FAR);
     bench.play(VIDEO, 40);
