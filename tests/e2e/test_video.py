@@ -1,14 +1,16 @@
 """An animation in the guest, as a real client sees it: it comes as a stream, costs a slow
 network little, and leaves the client with the machine's own picture."""
 
+import base64
 import time
 
 from lib.animation import Animation
 from lib.bench import check
+from lib.browser import Browser, WebServer
 from lib.devices import SPICE_TCP
 from lib.slow_path import SlowPath
 from lib.waiting import wait_until
-from test_display import check_shown
+from test_display import READ_BACK, check_shown, screendump
 
 RATE = 1_250_000  # 10 Mbit/s
 SECONDS = 8
@@ -58,6 +60,29 @@ def who_comes_in_the_middle(bench):
     vm.animation.stop()
     check_shown(bench, vm, client, "middle")
     client.close()
+
+
+@check
+def in_a_browser(bench):
+    """spice-html5 draws frames as they come, and whole."""
+    vm = bench.vm
+    server, browser = WebServer(), Browser(bench.logs, "video")
+
+    def shown():
+        picture = browser.value(READ_BACK)
+        return picture and (*picture[:2], base64.b64decode(picture[2]))
+
+    try:
+        browser.open(f"{server.origin}/spice_auto.html?host=127.0.0.1&port={vm.port}")
+        wait_until(lambda: shown() == screendump(bench, vm, "page"), 30, "the machine's picture")
+        vm.animation.start()
+        time.sleep(4)
+        vm.animation.stop()
+        wait_until(lambda: shown() == screendump(bench, vm, "page"), 30, "the last picture")
+    finally:
+        browser.stop()
+        server.close()
+    wait_until(lambda: not vm.qmp.command("query-spice")["channels"], 10, "no more channels")
 
 
 @check

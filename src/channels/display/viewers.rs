@@ -365,7 +365,7 @@ impl Viewer {
             Some(surface) if is_told && self.taste.takes_streams() => surface.activity.streams(),
             _ => &[],
         };
-        if let Some(end) = self.streams.poll_end(streams, &mut self.changed) {
+        if let Some(end) = self.streams.poll_end(streams, &mut self.changed, &mut self.lossy) {
             return Some(Next::Message(end));
         }
         if self.told.surface.is_some() && !is_told {

@@ -40,6 +40,8 @@ struct Told {
     version: u64,
     /// The number of its report, once the client was asked for it.
     report: Option<u32>,
+    /// What frames had in them. Of that spice-html5 draws also what is outside the clip.
+    framed: Region,
     /// What has changed in `clip` since the last frame.
     pending: Region,
     /// When it did.
@@ -88,16 +90,18 @@ impl Streams {
     }
 
     /// The message that ends a stream which is not there any more. What the client has not
-    /// seen of it is added to `changed`.
+    /// seen of it is added to `changed`, and what it may have drawn of it to `lossy`.
     pub(super) fn poll_end(
         &mut self,
         streams: &[Stream],
         changed: &mut Region,
+        lossy: &mut Region,
     ) -> Option<Outgoing> {
         let is_there = |told: &Told| streams.iter().any(|stream| stream.serial == told.serial);
         let ended = self.all.iter().position(|told| !is_there(told))?;
         let told = self.all.swap_remove(ended);
         changed.union(&told.pending);
+        lossy.union(&told.framed);
         Some(Outgoing::small(to_client::STREAM_DESTROY, display::stream_destroy(told.id)))
     }
 
@@ -137,6 +141,7 @@ impl Streams {
         let part = self.parts && pixels(&changed) * 2 < pixels(&told.area);
         let area = if part { changed } else { told.area };
         lossy.union(&common(&told.clip, &Region::from(area)));
+        told.framed.add(area);
         told.pending = Region::new();
         told.pace.handle_begun(now);
         Some(Frame {
@@ -196,6 +201,7 @@ impl Streams {
             clip: stream.clip.clone(),
             version: stream.version,
             report: None,
+            framed: Region::new(),
             pending,
             changed: now,
             pace: Pace::default(),

@@ -32,6 +32,8 @@ struct Client {
     kept: Vec<(u32, Rect, Vec<u32>)>,
     kinds: Vec<u16>,
     frames: Vec<Frame>,
+    /// It draws frames whole, as spice-html5 does.
+    knows_no_clips: bool,
 }
 
 impl Bench {
@@ -136,6 +138,7 @@ impl Client {
         };
         let clip = |at: usize, area: Rect| match body[at] {
             0 => vec![area],
+            _ if self.knows_no_clips => vec![Rect::of_size(10_000, 10_000)],
             _ => (0..word(at + 1) as usize).map(|n| rect(at + 5 + 16 * n)).collect(),
         };
         match message.kind {
@@ -168,10 +171,11 @@ impl Client {
     }
 
     /// Draws the oldest frame that it keeps.
-    fn show_frame(&mut self, width: u32) {
-        if self.kept.is_empty() {
+    fn show_frame(&mut self) {
+        let Some(((width, _), _)) = self.surface.as_ref().filter(|_| !self.kept.is_empty()) else {
             return;
-        }
+        };
+        let width = *width;
         let (id, area, pixels) = self.kept.remove(0);
         for clip in self.streams[&id].clone() {
             self.draw(&area.intersection(&clip), &pixels, width, LOSSY);
@@ -348,6 +352,19 @@ fn streams_end_when_they_are_switched_off_and_with_their_surface() {
     bench.check_shown();
 }
 
+#[test]
+fn a_client_that_knows_no_clips_sees_the_same_in_the_end() {
+    let mut bench = Bench::new(&[], FAR);
+    bench.client.knows_no_clips = true;
+    bench.play(VIDEO, 40);
+    for _ in 0..40 {
+        bench.play(Rect::new(VIDEO.left, VIDEO.top, VIDEO.right, 128), 1);
+        bench.client.show_frame();
+    }
+    bench.rest();
+    bench.check_shown();
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Draw(Rect),
@@ -381,17 +398,19 @@ proptest! {
     #[test]
     fn in_the_end_nothing_is_lost(
         parts in any::<bool>(),
+        knows_no_clips in any::<bool>(),
         acts in prop::collection::vec(act(), 1..25),
     ) {
         let caps = [capability::SIZED_STREAM];
         let mut bench = Bench::new(&caps[..usize::from(parts)], FAR);
+        bench.client.knows_no_clips = knows_no_clips;
         for act in acts {
             match act {
                 Act::Draw(area) => bench.draw(area),
                 Act::Play(area, frames) => bench.play(area, frames),
                 Act::Pass(milliseconds) => bench.pass(Duration::from_millis(milliseconds)),
                 Act::Poll => bench.poll(),
-                Act::ShowFrame => bench.client.show_frame(bench.size.0),
+                Act::ShowFrame => bench.client.show_frame(),
                 Act::Surface(width, height) => bench.begin_surface((width, height)),
                 Act::Switch(on) => {
                     let streaming = if on { Streaming::All } else { Streaming::Off };
@@ -402,7 +421,7 @@ proptest! {
         }
         bench.rest();
         while !bench.client.kept.is_empty() {
-            bench.client.show_frame(bench.size.0);
+            bench.client.show_frame();
         }
         prop_assert!(bench.client.streams.is_empty());
         bench.check_shown();
