@@ -180,6 +180,23 @@ fn losses_are_for_those_who_are_slow() {
 }
 
 #[test]
+fn behind_a_slow_network_the_window_is_wider() {
+    for (bit_rate, window, sent) in [(Some(limits::SLOW_NETWORK - 1), 40, 81), (None, 20, 41)] {
+        let mut viewers = screen((64, 64));
+        viewers.join(1, &CapSet::default(), Link { local: false, bit_rate });
+        viewers.handle_init(1);
+        let Some(Next::Message(first)) = viewers.poll(1, 0, now()) else { panic!("no SET_ACK") };
+        assert_eq!(first.head[4..], [window, 0, 0, 0]);
+        let mut count = 1 + poll_all(&mut viewers, 1).len();
+        for x in (0..64).cycle().take(200) {
+            viewers.change(&Rect::new(x, 0, x + 1, 64).into(), now());
+            count += poll_all(&mut viewers, 1).len();
+        }
+        assert_eq!(count, sent);
+    }
+}
+
+#[test]
 fn guests_hear_what_all_clients_can() {
     let mut viewers = screen((64, 64));
     let common = |viewers: &Viewers| viewers.common_capabilities().collect::<Vec<_>>();
