@@ -28,7 +28,7 @@ struct qxl {
     uint8_t *frame; /**< memory of the primary surface, 32-bit xRGB */
     uint32_t width, height;
     uint8_t shade;  /**< of what qxl_draw() draws, in each byte of a pixel; 0 means 0x40 */
-    bool gradual;   /**< it draws what looks like a photograph instead */
+    bool gradual;   /**< it draws what looks like a photograph instead, lighter by the shade */
 
     pthread_mutex_t lock;
     struct qxl_command *ring[QXL_RING];

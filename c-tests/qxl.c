@@ -351,7 +351,7 @@ bool qxl_draw(struct qxl *q, int left, int top, int right, int bottom)
     c->pixels = calloc((size_t)w * h, 4);
     memset(c->pixels, q->shade ? q->shade : 0x40, (size_t)w * h * 4);
     for (size_t i = 0; q->gradual && i < (size_t)w * h * 4; i++)
-        c->pixels[i] = (uint8_t)(i / 4 % w + i / 4 / w % 32);
+        c->pixels[i] = (uint8_t)(i / 4 % w + i / 4 / w % 32 + q->shade);
     QXLDrawable *d = &c->u.drawable;
     d->bbox = (QXLRect){ .left = left, .top = top, .right = right, .bottom = bottom };
     d->clip.type = SPICE_CLIP_TYPE_NONE;

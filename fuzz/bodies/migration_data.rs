@@ -6,7 +6,7 @@ use spice_server::channels::agent::Switches;
 use spice_server::channels::agent::chunks::Chunks;
 use spice_server::channels::agent::filter::Filter;
 use spice_server::channels::display::compression::Policy;
-use spice_server::channels::display::viewers::{Next, Viewers};
+use spice_server::channels::display::viewers::{Link, Next, Viewers};
 use spice_server::channels::inputs::pointer::Movements;
 use spice_server::channels::smartcard::DeviceStream;
 use spice_server::chardev::{Block, Device, FlowControl, Parameters};
@@ -19,6 +19,8 @@ use spice_server::wire::migration::small::{self, Smartcard};
 use super::Body;
 
 pub(crate) const BODY: Body = Body { name: "migration_data", run, seeds };
+
+const FAR: Link = Link { local: false, bit_rate: None };
 
 const MAIN: u8 = 0;
 const DISPLAY: u8 = 1;
@@ -85,14 +87,14 @@ fn display(body: &[u8]) {
     let again = Display::parse(&state.encode(SurfaceForm::WithAreas), MOST);
     assert_eq!(again, Ok(state.clone()));
     let mut viewers = Viewers::new(Policy::default());
-    viewers.join(1, &CapSet::default(), false);
+    viewers.join(1, &CapSet::default(), FAR);
     viewers.await_state(1);
     viewers.begin_surface((40, 30));
     viewers.complete();
     viewers.set_running(true);
     viewers.restore(1, 0, state);
     let mut sent = 0;
-    while let Some(next) = viewers.poll(1, 0) {
+    while let Some(next) = viewers.poll(1, 0, std::time::Instant::now()) {
         if let Next::Image(area, _) = next {
             assert!(!area.is_empty() && Rect::of_size(40, 30).contains(&area));
         }
@@ -161,10 +163,10 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut viewers = Viewers::new(Policy::default());
     viewers.begin_surface((40, 30));
     viewers.complete();
-    viewers.join(1, &CapSet::default(), false);
+    viewers.join(1, &CapSet::default(), FAR);
     viewers.handle_init(1, spice_server::wire::display::Caches::default());
     viewers.send_off(1);
-    while viewers.poll(1, 0).is_some() {}
+    while viewers.poll(1, 0, std::time::Instant::now()).is_some() {}
     let (mut state, _) = viewers.moving(1).expect("it has been told to go");
     state.surfaces[0].lossy = [3, 4, 50, 9];
     let areas = state.encode(SurfaceForm::WithAreas);

@@ -299,6 +299,63 @@ pub const FIRST_IMAGE_PIXELS: u64 = 4096 * 4096;
 /// image is made.
 pub const PICTURES_QUEUED: usize = 512 * 1024;
 
+/// See [`ACK_WINDOW`], for clients behind a slow network, where acknowledgements take long:
+/// upstream's number.
+pub const SLOW_ACK_WINDOW: u32 = 40;
+
+/// Bits a second below which the network test calls a network slow: upstream's number.
+pub const SLOW_NETWORK: u64 = 10 * 1024 * 1024;
+
+/// Pixels below which an area that changes all the time is no video: upstream's number,
+/// 96 by 96. What is smaller costs little as an image.
+pub const STREAM_PIXELS: u64 = 96 * 96;
+
+/// Changes after which an area may become a stream: upstream's number of frames.
+pub const VIDEO_CHANGES: u32 = 20;
+
+/// How long an area must have changed before it may become a stream. It is what 20 frames
+/// take at 30 a second and more; a window that is dragged or a page that scrolls takes less.
+pub const VIDEO_LENGTH: Duration = Duration::from_millis(600);
+
+/// The longest time between two changes of an area that is to become a stream: upstream's
+/// number.
+pub const VIDEO_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long what belongs to a stream may stay as it is: upstream's number. After that it is
+/// sent without loss.
+pub const VIDEO_END: Duration = Duration::from_secs(1);
+
+/// How often it is looked where streams begin and end: a small part of the times above.
+pub const VIDEO_LOOK_PERIOD: Duration = Duration::from_millis(100);
+
+/// The shortest time between two frames of a stream, 30 a second: upstream's number.
+pub const FRAME_PERIOD: Duration = Duration::from_micros(33_333);
+
+/// The longest time between two frames of a stream that changes, however slow the network.
+pub const FRAME_PERIOD_LONGEST: Duration = Duration::from_secs(1);
+
+/// Bytes towards a client that may not have left when a frame follows. With more, the frame
+/// would be late and a newer one takes its place; one frame of a large stream is about this.
+pub const FRAME_QUEUED: usize = 64 * 1024;
+
+/// Bytes a second that all streams of a client may take at first, if the network test has
+/// not said anything: upstream's 10 Mbit/s.
+pub const STREAM_RATE: u64 = 10 * 1024 * 1024 / 8;
+
+/// Bytes a second that all streams of a client take at least: a frame of a large stream, of
+/// the lowest quality.
+pub const STREAM_RATE_LEAST: u64 = 16 * 1024;
+
+/// Bytes a second that all streams of a client take at most: a screen of 1920 by 1080 at 30
+/// frames a second and the best quality needs less.
+pub const STREAM_RATE_MOST: u64 = 16 * 1024 * 1024;
+
+/// Frames after which a client reports how a stream arrives: upstream's number.
+pub const REPORT_FRAMES: u32 = 5;
+
+/// Milliseconds after which a client reports so at the latest: upstream's number.
+pub const REPORT_MS: u32 = 1000;
+
 /// How often it is looked whether a client that has seen something with losses has got
 /// all that was sent to it: nobody notices so much later that a picture becomes good.
 pub const REFINE_PERIOD: Duration = Duration::from_millis(20);

@@ -329,10 +329,11 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
     })
 }
 
-/// Sets which areas are streamed as video: 1 none, 2 all, 3 filtered. -1 for others.
+/// Sets which areas are streamed as video: 1 none, 2 all that change often enough, 3 those
+/// of them that are large and look like photographs. -1 for others. It applies at once.
 ///
-/// Compat: partial: stored; no video is sent yet
-/// Shown by: c-tests/test-settings.c
+/// Compat: works
+/// Shown by: c-tests/test-settings.c, c-tests/test-video.c
 ///
 /// # Safety
 /// `server` came from `spice_server_new` or is refused.
@@ -348,6 +349,7 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
             return FAILED;
         }
         server.settings.borrow_mut().streaming_video = value;
+        server.handle_picture_settings();
         OK
     })
 }
@@ -355,7 +357,7 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
 /// Sets the video codecs, `"encoder:codec;…"` or `"auto"`. Unknown ones are skipped;
 /// -1, and no change, when none is left.
 ///
-/// Compat: partial: only spice:mjpeg is known, and no video is sent yet
+/// Compat: partial: only spice:mjpeg is known
 /// Shown by: c-tests/test-settings.c
 ///
 /// # Safety

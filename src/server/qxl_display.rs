@@ -17,6 +17,7 @@ use super::qxl::{Display, QxlHandle};
 use super::served::{Outcome, SMALL_CHUNK, Served, Terms};
 use crate::channel::ending::Ending;
 use crate::channel::framing::Message;
+use crate::channels::display::viewers::Link;
 use crate::channels::display::{self, Request};
 use crate::config::limits;
 use crate::wire::ChannelKey;
@@ -145,7 +146,8 @@ impl Served for QxlDisplay {
         let gathered = outlet.gathered();
         self.viewers.borrow_mut().push(Viewer { connection: Rc::clone(connection), gathered });
         let moved = connection.passage() == Passage::Awaited;
-        self.display().join(connection.id, &connection.caps, connection.local, outlet, moved);
+        let link = Link { local: connection.local, bit_rate: server.bit_rate(connection.session) };
+        self.display().join(connection.id, &connection.caps, link, outlet, moved);
         if connection.passes_descriptors {
             self.display().allow_descriptors(connection.id);
         }
@@ -173,6 +175,7 @@ impl Served for QxlDisplay {
                     crate::warning!("{connection}: there is no compression {wanted}");
                 }
             }
+            Ok(Request::Report(report)) => display.handle_report(key, &report),
             Ok(Request::Nothing) => {}
             Ok(Request::GlDrawDone) => {
                 if !display.handle_shown(key) {

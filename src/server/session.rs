@@ -56,6 +56,8 @@ pub(super) struct MainState {
     list_sent: bool,
     /// Not on unix sockets.
     liveness: Option<Liveness>,
+    /// Bits a second that the network test has measured; `None` for many.
+    bit_rate: Option<u64>,
     /// Its talk with the agent.
     pub(super) agent: ClientSide,
 }
@@ -99,6 +101,7 @@ impl Server {
         let state = MainState {
             list_sent: false,
             liveness: (!is_unix).then(|| watch(Instant::now(), connection_id)),
+            bit_rate: None,
             agent: ClientSide::default(),
         };
         let role = Role::Main(Box::new(RefCell::new(state)));
@@ -436,6 +439,7 @@ impl Server {
                     .and_then(|liveness| liveness.handle_pong(id, time, now));
                 if let Some(measured) = measured {
                     crate::debug!("{}: {measured:?}", connection.peer);
+                    state.borrow_mut().bit_rate = measured.bitrate;
                 }
                 self.look_after(connection, now);
             }
@@ -566,6 +570,16 @@ impl Server {
     pub(super) fn disconnect_clients(self: &Rc<Self>, reason: &str) {
         for connection in self.main_connections() {
             self.close_connection(&connection, reason);
+        }
+    }
+
+    /// What the network test of a session has measured, in bits a second; `None` for many,
+    /// and as long as it is not over.
+    pub(super) fn bit_rate(&self, session: u32) -> Option<u64> {
+        let main = self.main_connections().into_iter().find(|main| main.session == session)?;
+        match &main.role {
+            Role::Main(state) => state.borrow().bit_rate,
+            Role::Served(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use crate::channels::display::compression::{Loss, Policy};
+use crate::channels::display::video::Streaming;
 use crate::config::limits;
 use crate::net::listener::Family;
 use crate::net::tls::TlsSettings;
@@ -19,6 +20,14 @@ pub mod wan_compression {
     pub const AUTO: i32 = 1;
     /// Everywhere.
     pub const ALWAYS: i32 = 2;
+}
+
+/// What is sent as video, as the C API numbers it.
+pub mod stream_video {
+    /// All that changes often enough.
+    pub const ALL: i32 = 2;
+    /// What looks like a video too.
+    pub const FILTER: i32 = 3;
 }
 
 /// Everything the setters of the C API store.
@@ -54,7 +63,7 @@ pub struct Settings {
     pub playback_compression: bool,
     /// As set, a number of [`wan_compression`].
     pub jpeg_compression: i32,
-    /// As set: 1 off, 2 all, 3 filter.
+    /// As set: 1 off, or a number of [`stream_video`].
     pub streaming_video: i32,
     /// Accepted video codecs in the text form of the C API.
     pub video_codecs: Vec<u8>,
@@ -92,7 +101,7 @@ impl Settings {
             image_compression: image_compression::AUTO_GLZ,
             playback_compression: true,
             jpeg_compression: wan_compression::AUTO,
-            streaming_video: 3,
+            streaming_video: stream_video::FILTER,
             video_codecs: b"spice:mjpeg".to_vec(),
             renderers: 0,
         }
@@ -106,6 +115,11 @@ impl Settings {
                 wan_compression::ALWAYS => Loss::Always,
                 wan_compression::AUTO => Loss::WhileSlow,
                 _ => Loss::Never,
+            },
+            streaming: match self.streaming_video {
+                stream_video::ALL => Streaming::All,
+                stream_video::FILTER => Streaming::Filter,
+                _ => Streaming::Off,
             },
         }
     }

@@ -203,7 +203,9 @@ impl Served for StreamDisplay {
                 self.send(connection);
                 self.let_device_go_on();
             }
-            Ok(Request::Init(_) | Request::Compression(_) | Request::Nothing) => {}
+            Ok(
+                Request::Init(_) | Request::Compression(_) | Request::Report(_) | Request::Nothing,
+            ) => {}
             Ok(Request::GlDrawDone) => {
                 return Outcome::Refused("nothing was drawn by a GL device".to_owned());
             }

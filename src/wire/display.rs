@@ -3,6 +3,7 @@
 use bytes::BufMut;
 
 use super::common::Malformed;
+use super::image::Place;
 use super::{ChannelKey, Reader};
 
 /// Capabilities of both sides, by bit number.
@@ -25,6 +26,8 @@ pub mod capability {
     pub const GL_SCANOUT: u32 = 7;
     /// The client tells which of the codecs below it has.
     pub const MULTI_CODEC: u32 = 8;
+    /// Among them MJPEG.
+    pub const CODEC_MJPEG: u32 = 9;
     /// The client can say which codec it likes.
     pub const PREF_VIDEO_CODEC_TYPE: u32 = 12;
     /// The client takes a picture in several planes, with a modifier.
@@ -43,7 +46,7 @@ pub mod compression {
     pub const LZ4: u8 = 7;
 }
 
-/// The number of the codec that every client has.
+/// The number of the codec that every client has which does not say otherwise.
 pub const MJPEG: u8 = 1;
 
 /// The other codecs: number, and the client's capability.
@@ -61,6 +64,8 @@ pub mod to_client {
     pub const STREAM_CREATE: u16 = 122;
     /// A frame of a stream.
     pub const STREAM_DATA: u16 = 123;
+    /// What of a stream is shown.
+    pub const STREAM_CLIP: u16 = 124;
     /// A stream ends.
     pub const STREAM_DESTROY: u16 = 125;
     /// Draw an image.
@@ -71,6 +76,8 @@ pub mod to_client {
     pub const SURFACE_CREATE: u16 = 314;
     /// A surface vanishes.
     pub const SURFACE_DESTROY: u16 = 315;
+    /// A frame of a stream that covers another area, or has another size, than the stream.
+    pub const STREAM_DATA_SIZED: u16 = 316;
     /// Which parts of which surface are on which monitor.
     pub const MONITORS_CONFIG: u16 = 317;
     /// Report how this stream arrives.
@@ -98,7 +105,7 @@ pub enum FromClient {
     /// The sizes of its caches.
     Init(Caches),
     /// How a stream arrives.
-    StreamReport,
+    StreamReport(StreamReport),
     /// How it likes images compressed: a number of [`compression`].
     PreferredCompression(u8),
     /// It has shown what a GL device drew.
@@ -133,12 +140,44 @@ impl Caches {
     }
 }
 
+/// How a stream has arrived since the report before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamReport {
+    /// The stream.
+    pub stream: u32,
+    /// The number that the report was given when it was asked for.
+    pub unique: u32,
+    /// Frames that came.
+    pub frames: u32,
+    /// Of them those that were not shown; `u32::MAX` if nearly none is.
+    pub drops: u32,
+    /// How long before it was to be shown the last frame came, in milliseconds.
+    pub delay: i32,
+}
+
+impl StreamReport {
+    /// u32 stream, u32 unique, u32 start, u32 end (multimedia times), u32 frames, u32 drops,
+    /// i32 delay, u32 delay of sound.
+    fn parse(body: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_le_bytes(*body.get(at..)?.first_chunk()?));
+        Some(Self {
+            stream: word(0)?,
+            unique: word(4)?,
+            frames: word(16)?,
+            drops: word(20)?,
+            delay: word(24)?.cast_signed(),
+        })
+    }
+}
+
 /// Takes a message of the display channel itself.
 pub fn parse(kind: u16, body: &[u8]) -> Result<FromClient, Malformed> {
     use from_client as c;
     let (parsed, needs) = match kind {
         c::INIT => (FromClient::Init(Caches::parse(body).unwrap_or_default()), 14),
-        c::STREAM_REPORT => (FromClient::StreamReport, 32),
+        c::STREAM_REPORT => {
+            (FromClient::StreamReport(StreamReport::parse(body).unwrap_or_default()), 32)
+        }
         c::PREFERRED_COMPRESSION => {
             (FromClient::PreferredCompression(body.first().copied().unwrap_or(0)), 1)
         }
@@ -240,7 +279,7 @@ pub fn fill_black(surface: u32, size: (u32, u32)) -> Vec<u8> {
 }
 
 /// The fields of STREAM_CREATE that differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamCreate {
     /// Where it is drawn.
     pub surface: u32,
@@ -248,8 +287,19 @@ pub struct StreamCreate {
     pub id: u32,
     /// The codec's number.
     pub codec: u8,
-    /// In pixels, of the stream and of where it is drawn.
-    pub size: (u32, u32),
+    /// What it covers. Its frames have the same size.
+    pub place: Place,
+    /// What of it is shown.
+    pub clip: Clip,
+}
+
+/// What is shown of something that is drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clip {
+    /// All of it.
+    Nothing,
+    /// What lies in these places of the surface.
+    Places(Vec<Place>),
 }
 
 /// How many streams a channel may have; ids are below.
@@ -257,17 +307,17 @@ pub const STREAMS: u32 = 50;
 
 impl StreamCreate {
     /// The body: u32 surface, u32 id, u8 flags, u8 codec, u64 stamp, u32 width and height
-    /// of the stream, u32 width and height of its source, the area it covers, u8 clip.
+    /// of the stream, u32 width and height of its source, the area it covers, the clip.
     pub fn encode(&self) -> Vec<u8> {
         const TOP_DOWN: u8 = 1;
-        let (width, height) = self.size;
+        let Place { width, height, .. } = self.place;
         let mut body = words(&[self.surface, self.id]);
         body.put_u8(TOP_DOWN);
         body.put_u8(self.codec);
         body.put_u64_le(0);
         body.extend(words(&[width, height, width, height]));
-        body.extend(whole(self.size));
-        body.put_u8(CLIP_NONE);
+        body.extend(rectangle(self.place));
+        self.clip.encode(&mut body);
         body
     }
 }
@@ -341,6 +391,30 @@ impl GlArea {
     }
 }
 
+impl Clip {
+    /// u8 type; for type 1 u32 count and the rectangles.
+    fn encode(&self, body: &mut Vec<u8>) {
+        const RECTS: u8 = 1;
+        match self {
+            Self::Nothing => body.put_u8(CLIP_NONE),
+            Self::Places(places) => {
+                body.put_u8(RECTS);
+                body.put_u32_le(places.len() as u32);
+                for place in places {
+                    body.extend(rectangle(*place));
+                }
+            }
+        }
+    }
+}
+
+/// STREAM_CLIP: u32 id, the clip.
+pub fn stream_clip(id: u32, clip: &Clip) -> Vec<u8> {
+    let mut body = words(&[id]);
+    clip.encode(&mut body);
+    body
+}
+
 /// STREAM_DESTROY: u32 id.
 pub fn stream_destroy(id: u32) -> Vec<u8> {
     words(&[id])
@@ -350,6 +424,15 @@ pub fn stream_destroy(id: u32) -> Vec<u8> {
 /// the frame.
 pub fn stream_data(id: u32, time: u32, length: u32) -> Vec<u8> {
     words(&[id, time, length])
+}
+
+/// What stands before a frame in STREAM_DATA_SIZED: u32 id, u32 multimedia time, u32 width
+/// and height of the frame, the area it covers, u32 length of the frame.
+pub fn stream_data_sized(id: u32, time: u32, place: Place, length: u32) -> Vec<u8> {
+    let mut head = words(&[id, time, place.width, place.height]);
+    head.extend(rectangle(place));
+    head.put_u32_le(length);
+    head
 }
 
 /// STREAM_ACTIVATE_REPORT: u32 id, u32 a number for the report, u32 after how many
@@ -364,6 +447,11 @@ const CLIP_NONE: u8 = 0;
 /// The rectangle of a whole surface: top, left, bottom, right.
 fn whole((width, height): (u32, u32)) -> Vec<u8> {
     words(&[0, 0, height, width])
+}
+
+/// A rectangle: top, left, bottom, right.
+fn rectangle(Place { left, top, width, height }: Place) -> Vec<u8> {
+    words(&[top, left, top + height, left + width])
 }
 
 fn words(words: &[u32]) -> Vec<u8> {
@@ -431,7 +519,9 @@ mod tests {
 
     #[test]
     fn a_stream() {
-        let create = StreamCreate { surface: 0, id: 2, codec: 2, size: (320, 200) };
+        let place = Place { left: 0, top: 0, width: 320, height: 200 };
+        let clip = Clip::Nothing;
+        let create = StreamCreate { surface: 0, id: 2, codec: 2, place, clip };
         let bytes = [
             0, 0, 0, 0, 2, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 1, 0, 0, 0xc8, 0, 0, 0,
             0x40, 1, 0, 0, 0xc8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc8, 0, 0, 0, 0x40, 1, 0, 0, 0,

@@ -8,9 +8,6 @@ The guest's kernel drives a qxl card and copies photograph-like frames of 1024 b
 pixels, as many as 640 by 480 has, to its framebuffer. The network passes 10 Mbit/s."""
 
 import argparse
-import base64
-import gzip
-import math
 import os
 import sys
 import tempfile
@@ -20,23 +17,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from lib.animation import Animation  # noqa: E402
 from lib.qemu import Library, Qemu, free_port  # noqa: E402
 from lib.slow_path import SlowPath  # noqa: E402
 from lib.spice_client import SpiceClient  # noqa: E402
 
-WIDTH, HEIGHT = 1024, 300
-FRAMES = 8
 RATE = 1_250_000
-LINE = 2000  # of a script for the guest's agent
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def wave():
-    """Twice a line, its colours in waves: a frame is one part of it again and again."""
-    line = bytearray(WIDTH * 8)
-    for at, length in enumerate((70, 45, 25)):
-        line[at::4] = bytes(int(128 + 100 * math.sin(x / length)) for x in range(WIDTH * 2))
-    return bytes(line)
 
 
 def main_thread_seconds(pid):
@@ -49,6 +36,9 @@ def parse():
     parser.add_argument("--lib", choices=["ours", "debian"], default="ours")
     parser.add_argument("--build", default="build", help="meson build directory of ours")
     parser.add_argument("--home", choices=["main", "thread"])
+    parser.add_argument("--streaming", choices=["off", "filter", "all"], default="filter",
+                        help="QEMU's streaming-video (default: filter; QEMU's own is off)")
+    parser.add_argument("--noise", action="store_true", help="frames of noise, not of waves")
     parser.add_argument("--seconds", type=int, default=10)
     return parser.parse_args()
 
@@ -57,27 +47,18 @@ def play(options, logs):
     port = free_port()
     library = Library(options.lib, options.build, options.home)
     vm = Qemu(library, logs / "vm", ["-M", "pc", "-vga", "qxl", "-spice",
-                                     f"port={port},addr=127.0.0.1,disable-ticketing=on"],
+                                     f"port={port},addr=127.0.0.1,disable-ticketing=on,"
+                                     f"streaming-video={options.streaming}"],
               boot=True, memory=256)
     client = SpiceClient(logs)
     try:
         vm.guest.wait_boot()
-        vm.guest.sh("load qxl; ls /dev/fb0")
-        text = base64.b64encode(gzip.compress(wave(), 9)).decode()
-        for at in range(0, len(text), LINE):
-            vm.guest.sh(f"printf %s '{text[at:at + LINE]}' >>/tmp/text")
-        vm.guest.sh("base64 -d </tmp/text | gunzip >/tmp/wave")
-        for number in range(FRAMES):
-            vm.guest.sh(f"dd if=/tmp/wave bs=4 skip={number * 64} count={WIDTH} 2>/dev/null >/tmp/a;"
-                        f" for i in $(seq {HEIGHT}); do cat /tmp/a; done >/tmp/frame{number}")
+        animation = Animation(vm.guest, options.noise)
         with SlowPath(port, RATE) as path:
             client.open(port=path.port, connect=["display"], opened="display:0")
             client.wait("surface")
-            names = " ".join(f"/tmp/frame{number}" for number in range(FRAMES))
-            vm.guest.background(
-                f"touch /tmp/go; while [ -e /tmp/go ]; do for f in {names}; do "
-                "dd if=$f of=/dev/fb0 bs=64k 2>/dev/null; usleep 30000; done; done")
-            time.sleep(2)
+            animation.start()
+            time.sleep(5)  # until it is a stream, and the pace is found
             mark, before = client.events.mark(), main_thread_seconds(vm.pid)
             bytes_before, begin = path.passed, time.monotonic()
             time.sleep(options.seconds)
@@ -86,7 +67,7 @@ def play(options, logs):
             print(f"{options.lib}: {shown / took:.1f} changes shown a second, "
                   f"{(path.passed - bytes_before) / took / 1000:.0f} kB/s, main thread "
                   f"{(main_thread_seconds(vm.pid) - before) / took * 1000:.1f} ms/s")
-            vm.guest.sh("rm /tmp/go")
+            animation.stop()
         client.stop()
     finally:
         client.stop()

@@ -24,7 +24,7 @@ STATE = REPOSITORY / ".cache" / "e2e"
 # Longest first: several run side by side.
 ORDER = ["xorg", "lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
          "inputs", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl",
-         "hotplug", "usb", "xspice", "gl", "custom_channel", "documents", "statistics",
+         "hotplug", "usb", "xspice", "gl", "video", "custom_channel", "documents", "statistics",
          "websocket", "reconnect", "log", "session"]
 
 # Test files whose guest has programs of Debian's in it, and the name of the set.

@@ -1,6 +1,7 @@
-//! Which form an image gets: by what the server is set to, what the client likes, and
-//! what it understands.
+//! Which form an image gets, and whether video is sent as such: by what the server is set
+//! to, what the client likes, and what it understands.
 
+use super::video::Streaming;
 use crate::wire::display::{capability, compression};
 use crate::wire::image::Form;
 use crate::wire::link::CapSet;
@@ -12,6 +13,8 @@ pub struct Policy {
     pub compression: u8,
     /// When pictures may lose something at first.
     pub loss: Loss,
+    /// What is sent as video.
+    pub streaming: Streaming,
 }
 
 /// When something may be lost.
@@ -32,6 +35,7 @@ pub struct Taste {
     /// What it asked for, if it did.
     preferred: Option<u8>,
     knows_lz4: bool,
+    knows_mjpeg: bool,
     /// On the same machine bytes cost less than compressing them.
     local: bool,
 }
@@ -39,7 +43,13 @@ pub struct Taste {
 impl Taste {
     /// Of a client with these capabilities, connected by a unix socket if `local`.
     pub fn new(caps: &CapSet, local: bool) -> Self {
-        Self { preferred: None, knows_lz4: caps.has(capability::LZ4_COMPRESSION), local }
+        Self {
+            preferred: None,
+            knows_lz4: caps.has(capability::LZ4_COMPRESSION),
+            // Clients from before there were several codecs have this one.
+            knows_mjpeg: !caps.has(capability::MULTI_CODEC) || caps.has(capability::CODEC_MJPEG),
+            local,
+        }
     }
 
     /// The client asks for a compression. Returns whether there is such a one.
@@ -62,6 +72,11 @@ impl Taste {
         }
     }
 
+    /// Whether the client is sent video as such. On the same machine images cost less.
+    pub fn takes_streams(&self) -> bool {
+        self.knows_mjpeg && !self.local
+    }
+
     /// Whether an image may be a JPEG at first, to be sent again as it is: where upstream
     /// would take JPEG instead of QUIC.
     pub fn allows_loss(&self, policy: Policy, slow: bool) -> bool {
@@ -80,20 +95,31 @@ mod tests {
     use super::*;
 
     fn only(compression: u8) -> Policy {
-        Policy { compression, loss: Loss::Never }
+        Policy { compression, ..Policy::default() }
     }
 
     #[test]
     fn loss_is_for_automatic_choices_over_a_network() {
-        let always = |compression| Policy { compression, loss: Loss::Always };
+        let always = |compression| Policy { compression, loss: Loss::Always, ..Policy::default() };
         let far = Taste::new(&CapSet::default(), false);
         let allowed: Vec<u8> =
             (1..=7).filter(|&wanted| far.allows_loss(always(wanted), false)).collect();
         assert_eq!(allowed, [2, 3, 4]);
         assert!(!far.allows_loss(only(2), true));
         assert!(!Taste::new(&CapSet::default(), true).allows_loss(always(2), true));
-        let while_slow = Policy { compression: 2, loss: Loss::WhileSlow };
+        let while_slow = Policy { compression: 2, loss: Loss::WhileSlow, ..Policy::default() };
         assert!(far.allows_loss(while_slow, true) && !far.allows_loss(while_slow, false));
+    }
+
+    #[test]
+    fn streams_are_for_those_who_can_show_them() {
+        let takes = |caps: &[u32], local| {
+            Taste::new(&caps.iter().copied().collect(), local).takes_streams()
+        };
+        assert!(takes(&[], false));
+        assert!(!takes(&[capability::MULTI_CODEC, 10], false));
+        assert!(takes(&[capability::MULTI_CODEC, capability::CODEC_MJPEG], false));
+        assert!(!takes(&[], true));
     }
 
     #[test]

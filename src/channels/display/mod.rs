@@ -2,12 +2,13 @@
 //! graphics device are told (docs/protocol/display.md).
 
 pub mod compression;
+pub mod video;
 pub mod viewers;
 
 use crate::channel::framing::{BodyRule, Message};
 use crate::config::limits;
 use crate::wire::common::{self, Common, Malformed};
-use crate::wire::display::{self, Caches, FromClient};
+use crate::wire::display::{self, Caches, FromClient, StreamReport};
 
 /// How large a client's messages may be.
 pub fn rules(_kind: u16) -> BodyRule {
@@ -27,7 +28,9 @@ pub enum Request {
     Init(Caches),
     /// The client likes images compressed like this.
     Compression(u8),
-    /// Nothing: reports and wishes that nothing here depends on.
+    /// This is how a stream arrives.
+    Report(StreamReport),
+    /// Nothing: answers and wishes that nothing here depends on.
     Nothing,
 }
 
@@ -44,7 +47,9 @@ pub fn handle(message: &Message) -> Result<Request, Malformed> {
         FromClient::GlDrawDone => Request::GlDrawDone,
         FromClient::Init(caches) => Request::Init(caches),
         FromClient::PreferredCompression(preferred) => Request::Compression(preferred),
-        FromClient::StreamReport | FromClient::PreferredCodecs => Request::Nothing,
+        FromClient::StreamReport(report) => Request::Report(report),
+        // There is one codec.
+        FromClient::PreferredCodecs => Request::Nothing,
     })
 }
 
@@ -63,7 +68,11 @@ mod tests {
         let caches = Caches { cache: 1, cache_size: 2, glz: 3, glz_size: 4 };
         let init = b"\x01\x02\0\0\0\0\0\0\0\x03\x04\0\0\0";
         assert_eq!(handle(101, init), Ok(Request::Init(caches)));
-        assert_eq!(handle(102, &[0; 32]), Ok(Request::Nothing));
+        let report = [[3, 0, 0, 0], [1, 0, 0, 0], [0; 4], [9; 4], [5, 0, 0, 0], [2, 0, 0, 0]];
+        let report = [report.as_flattened(), &[0xfe, 0xff, 0xff, 0xff, 0, 0, 0, 0]].concat();
+        let report = handle(102, Vec::leak(report));
+        let expected = StreamReport { stream: 3, unique: 1, frames: 5, drops: 2, delay: -2 };
+        assert_eq!(report, Ok(Request::Report(expected)));
         assert_eq!(handle(103, &[7]), Ok(Request::Compression(7)));
         assert_eq!(handle(104, &[]), Ok(Request::GlDrawDone));
         assert_eq!(handle(5, &[]), Err(Malformed::Unexpected(5)));

@@ -7,20 +7,26 @@
 
 mod gl;
 mod passage;
+mod streaming;
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 pub use gl::Scanout;
 use gl::{Gl, Watcher};
+use streaming::Streams;
+pub use streaming::{Frame, place_of};
 
 use super::compression::{Policy, Taste};
+use super::video::Streaming;
+use super::video::activity::{Activity, Stream};
 use crate::canvas::{Rect, Region};
 use crate::channel::acks::Acks;
 use crate::channel::pipe::Outgoing;
 use crate::config::limits;
 use crate::wire::common::SET_ACK;
 use crate::wire::display::{
-    self, Caches, Head, capability, surface_flag, surface_format, to_client,
+    self, Caches, Head, StreamReport, capability, surface_flag, surface_format, to_client,
 };
 use crate::wire::image::Form;
 use crate::wire::link::CapSet;
@@ -44,11 +50,22 @@ pub struct Viewers {
     all: Vec<Viewer>,
 }
 
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// By a unix socket.
+    pub local: bool,
+    /// Bits a second that the network test has measured; `None` for many.
+    pub bit_rate: Option<u64>,
+}
+
 /// The primary surface.
 #[derive(Debug)]
 struct Surface {
     generation: u64,
     size: (u32, u32),
+    /// Where it changes like a video.
+    activity: Activity,
     /// Its picture is known; until then it is not shown to anybody.
     complete: bool,
     /// Where it may be other than black.
@@ -90,6 +107,7 @@ struct Viewer {
     first_words: VecDeque<Outgoing>,
     passage: Passage,
     gl: Watcher,
+    streams: Streams,
 }
 
 /// What a client has been told.
@@ -110,6 +128,8 @@ pub enum Next {
     Message(Outgoing),
     /// An image of an area of the primary surface, as it is now.
     Image(Rect, Detail),
+    /// A frame of a stream, as it is now. [`Viewers::handle_frame`] is to be told of it.
+    Frame(Frame),
 }
 
 /// How an area is shown.
@@ -145,13 +165,14 @@ impl Viewers {
         self.policy = policy;
     }
 
-    /// A client comes, by a unix socket if `local`.
-    pub fn join(&mut self, key: ViewerKey, caps: &CapSet, local: bool) {
+    /// A client comes.
+    pub fn join(&mut self, key: ViewerKey, caps: &CapSet, link: Link) {
+        let is_slow = link.bit_rate.is_some_and(|bits| bits < limits::SLOW_NETWORK);
         self.all.push(Viewer {
             key,
             caps: caps.clone(),
-            taste: Taste::new(caps, local),
-            acks: Acks::new(limits::ACK_WINDOW),
+            taste: Taste::new(caps, link.local),
+            acks: Acks::new(if is_slow { limits::SLOW_ACK_WINDOW } else { limits::ACK_WINDOW }),
             ready: false,
             newcomer: true,
             told: Told::default(),
@@ -163,6 +184,7 @@ impl Viewers {
             first_words: VecDeque::new(),
             passage: Passage::Settled,
             gl: Watcher::default(),
+            streams: Streams::new(caps, link.bit_rate),
         });
     }
 
@@ -193,7 +215,8 @@ impl Viewers {
     pub fn begin_surface(&mut self, size: (u32, u32)) {
         self.generation += 1;
         let (generation, drawn) = (self.generation, Region::new());
-        self.surface = Some(Surface { generation, size, complete: false, drawn });
+        let activity = Activity::new(size);
+        self.surface = Some(Surface { generation, size, activity, complete: false, drawn });
     }
 
     /// The picture of the new surface is known.
@@ -209,14 +232,52 @@ impl Viewers {
     }
 
     /// The primary surface looks different there.
-    pub fn change(&mut self, region: &Region) {
+    pub fn change(&mut self, region: &Region, now: Instant) {
+        let streaming = self.is_streaming();
         let Some(surface) = &mut self.surface else { return };
         surface.drawn.union(region);
+        if streaming {
+            surface.activity.note(region, now);
+        }
         for viewer in &mut self.all {
             if viewer.told.surface == Some(surface.generation) {
-                viewer.changed.union(region);
+                let mut changed = region.clone();
+                viewer.streams.handle_change(&mut changed, now);
+                viewer.changed.union(&changed);
             }
         }
+    }
+
+    /// Looks where streams begin and end, if it is time to. `is_photo` says whether an area
+    /// looks like a photograph.
+    pub fn settle(&mut self, now: Instant, is_photo: impl FnMut(&Rect) -> bool) {
+        let streaming = self.is_streaming();
+        let Some(surface) = &mut self.surface else { return };
+        if streaming {
+            surface.activity.settle(now, self.policy.streaming, is_photo);
+        } else {
+            surface.activity.end_all();
+        }
+    }
+
+    /// When there may be something to send, or something for [`Viewers::settle`], without
+    /// anything else happening.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let again = now + limits::REFINE_PERIOD;
+        let each = self.all.iter().flat_map(|viewer| {
+            // One that is due has met a full queue, and nobody tells when that has shrunk.
+            let frame = viewer.streams.due(now).map(|due| if due > now { due } else { again });
+            let refined = viewer.refinable();
+            [frame, Some(again).filter(|_| !refined.is_empty())]
+        });
+        let settle = self.surface.as_ref().and_then(|surface| surface.activity.due());
+        each.chain([settle]).flatten().min()
+    }
+
+    /// Whether there is somebody for whom video is looked for.
+    fn is_streaming(&self) -> bool {
+        self.policy.streaming != Streaming::Off
+            && self.all.iter().any(|viewer| viewer.taste.takes_streams())
     }
 
     /// These monitors show the surface, of at most `max`.
@@ -261,21 +322,30 @@ impl Viewers {
         }
     }
 
-    /// Whether a client has seen something with losses only.
-    pub fn is_anything_lossy(&self) -> bool {
-        let stays = |viewer: &Viewer| viewer.passage == Passage::Settled;
-        self.all.iter().any(|viewer| stays(viewer) && !viewer.lossy.is_empty())
+    /// A frame was made for a client, and has so many bytes.
+    pub fn handle_frame(&mut self, key: ViewerKey, frame: &Frame, bytes: usize, now: Instant) {
+        if let Some(viewer) = self.viewer(key) {
+            viewer.streams.handle_frame(frame, bytes, now);
+        }
+    }
+
+    /// The client tells how a stream arrives.
+    pub fn handle_report(&mut self, key: ViewerKey, report: &StreamReport, now: Instant) {
+        if let Some(viewer) = self.viewer(key) {
+            viewer.streams.handle_report(report, now);
+        }
     }
 
     /// What a client towards which `queued` bytes are on their way is to be sent next. It
     /// counts as sent.
-    pub fn poll(&mut self, key: ViewerKey, queued: usize) -> Option<Next> {
+    pub fn poll(&mut self, key: ViewerKey, queued: usize, now: Instant) -> Option<Next> {
         let viewer = self.all.iter_mut().find(|viewer| viewer.key == key)?;
         if !viewer.ready || viewer.passage.is_silent() {
             return None;
         }
         if queued >= limits::PICTURES_QUEUED {
             viewer.slow |= !viewer.changed.is_empty();
+            viewer.streams.handle_blocked(now);
             return None;
         }
         if queued == 0 && viewer.changed.is_empty() {
@@ -287,18 +357,21 @@ impl Viewers {
             return Some(Next::Message(Outgoing::small(SET_ACK, body)));
         }
         if !viewer.acks.may_send() {
+            viewer.streams.handle_blocked(now);
             return None;
         }
         let leaving = viewer.passage == Passage::Leaving;
-        // The one that leaves has no time to lose.
-        let idle = queued == 0 || leaving;
         let mut next = viewer.first_words.pop_front().map(Next::Message);
         // A draw is waited for, so it goes first; but not before a screen that has begun.
         if next.is_none() && viewer.told.mark {
             next = viewer.next_scanout(&self.gl, &self.monitors);
         }
+        let scene =
+            Scene { surface: self.surface.as_ref(), monitors: &self.monitors, policy: self.policy };
+        // The one that leaves has no time to lose.
+        let waiting = if leaving { 0 } else { queued };
         let next = next
-            .or_else(|| viewer.next(self.surface.as_ref(), &self.monitors, self.policy, idle))
+            .or_else(|| viewer.next(&scene, waiting, now))
             .or_else(|| viewer.next_scanout(&self.gl, &self.monitors))
             .or_else(|| leaving.then(|| viewer.say_migrate()))?;
         viewer.acks.handle_sent();
@@ -310,17 +383,31 @@ impl Viewers {
     }
 }
 
+/// What there is to be seen.
+struct Scene<'a> {
+    surface: Option<&'a Surface>,
+    monitors: &'a Monitors,
+    policy: Policy,
+}
+
 impl Viewer {
-    fn next(
-        &mut self,
-        surface: Option<&Surface>,
-        monitors: &Monitors,
-        policy: Policy,
-        idle: bool,
-    ) -> Option<Next> {
+    fn next(&mut self, scene: &Scene<'_>, queued: usize, now: Instant) -> Option<Next> {
+        let Scene { surface, monitors, policy } = *scene;
         let say = |kind, body| Some(Next::Message(Outgoing::small(kind, body)));
         let generation = surface.map(|surface| surface.generation);
-        if self.told.surface.is_some() && self.told.surface != generation {
+        let is_told = self.told.surface.is_some() && self.told.surface == generation;
+        // Who leaves sees the end of all streams first.
+        let leaving = self.passage == Passage::Leaving;
+        let streams: &[Stream] = match surface {
+            Some(surface) if is_told && !leaving && self.taste.takes_streams() => {
+                surface.activity.streams()
+            }
+            _ => &[],
+        };
+        if let Some(end) = self.streams.poll_end(streams, &mut self.changed, &mut self.lossy) {
+            return Some(Next::Message(end));
+        }
+        if self.told.surface.is_some() && !is_told {
             self.told.surface = None;
             self.first = Region::new();
             self.changed = Region::new();
@@ -347,6 +434,7 @@ impl Viewer {
             let body = display::surface_create(PRIMARY, surface.size, format, flags);
             return say(to_client::SURFACE_CREATE, body);
         }
+        let idle = queued == 0;
         if !self.first.is_empty() {
             return self.image(policy, surface.generation, idle);
         }
@@ -358,6 +446,14 @@ impl Viewer {
         if !self.told.mark {
             self.told.mark = true;
             return say(to_client::MARK, Vec::new());
+        }
+        if let Some(news) = self.streams.poll_news(streams, &mut self.changed, now) {
+            return Some(Next::Message(news));
+        }
+        if queued > limits::FRAME_QUEUED {
+            self.streams.handle_blocked(now);
+        } else if let Some(frame) = self.streams.poll_frame(now, &mut self.lossy) {
+            return Some(Next::Frame(frame));
         }
         self.image(policy, surface.generation, idle)
     }
@@ -394,15 +490,28 @@ impl Viewer {
             piece_of(&self.changed, limits::IMAGE_PIXELS)?
         } else {
             let moves = self.passage == Passage::Leaving && passage::form(policy).has_areas();
-            let again = Some(&self.lossy).filter(|_| idle && !moves)?;
             lossy = false;
-            piece_of(again, limits::IMAGE_PIXELS)?
+            let again = Some(self.refinable()).filter(|_| idle && !moves)?;
+            piece_of(&again, limits::IMAGE_PIXELS)?
         };
-        let seen = Region::from(area);
+        let mut seen = Region::from(area);
         self.first.subtract(&seen);
         self.changed.subtract(&seen);
+        seen.subtract(&self.streams.covered());
         self.lossy.subtract(&seen);
         Some(Next::Image(area, Detail { form: self.taste.form(policy), lossy, generation }))
+    }
+}
+
+impl Viewer {
+    /// What was shown with losses and may be shown without.
+    fn refinable(&self) -> Region {
+        if self.lossy.is_empty() {
+            return Region::new();
+        }
+        let mut region = self.lossy.clone();
+        region.subtract(&self.streams.covered());
+        region
     }
 }
 

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use crate::channel::pipe::{Outgoing, Pipe};
 use crate::config::limits;
 use crate::wire::display::{
-    self, CODECS, MJPEG, STREAMS, StreamCreate, capability, surface_flag, surface_format, to_client,
+    self, CODECS, Clip, MJPEG, STREAMS, StreamCreate, capability, surface_flag, surface_format,
+    to_client,
 };
+use crate::wire::image::Place;
 use crate::wire::link::CapSet;
 use crate::wire::stream_device::Format;
 
@@ -90,7 +92,9 @@ impl Screen {
                 viewer.say_surface(size);
                 viewer.say(to_client::MARK, Vec::new());
             }
-            viewer.say_stream(StreamCreate { surface: SURFACE, id, codec: format.codec, size });
+            let place = Place { left: 0, top: 0, width: format.width, height: format.height };
+            let (codec, clip) = (format.codec, Clip::Nothing);
+            viewer.say_stream(&StreamCreate { surface: SURFACE, id, codec, place, clip });
         }
         self.size = Some(size);
         self.stream = Some(id);
@@ -178,15 +182,18 @@ impl Viewer {
         }
     }
 
-    fn say_stream(&mut self, create: StreamCreate) {
+    fn say_stream(&mut self, create: &StreamCreate) {
         /// There is one report for a stream.
         const UNIQUE: u32 = 1;
-        const FRAMES: u32 = 5;
-        const MILLISECONDS: u32 = 1000;
         self.stream = Some(create.id);
         self.say(to_client::STREAM_CREATE, create.encode());
         if self.caps.has(capability::STREAM_REPORT) {
-            let body = display::activate_report(create.id, UNIQUE, FRAMES, MILLISECONDS);
+            let body = display::activate_report(
+                create.id,
+                UNIQUE,
+                limits::REPORT_FRAMES,
+                limits::REPORT_MS,
+            );
             self.say(to_client::STREAM_ACTIVATE_REPORT, body);
         }
     }

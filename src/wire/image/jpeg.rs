@@ -34,6 +34,8 @@ pub fn jpeg_frame(pixels: Pixels<'_>, quality: u8) -> Result<Vec<u8>, JpegError>
     let sampling =
         if quality < FULL_COLOUR { SamplingFactor::F_2_2 } else { SamplingFactor::F_1_1 };
     encoder.set_sampling_factor(sampling);
+    // A fifth less of pictures with little in them, for about as much more time.
+    encoder.set_optimized_huffman_tables(true);
     encoder.encode(&bytes, w, h, ColorType::Rgb)?;
     Ok(file)
 }

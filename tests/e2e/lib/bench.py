@@ -87,10 +87,10 @@ class Bench:
         self._extra.append(vm)
         return vm
 
-    def client(self):
+    def client(self, **options):
         """A client process for one check; it is ended with the check."""
         self._client_names += 1
-        client = SpiceClient(self.logs, f"client{self._client_names}")
+        client = SpiceClient(self.logs, f"client{self._client_names}", **options)
         self._clients.append(client)
         return client
 

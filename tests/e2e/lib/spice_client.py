@@ -24,7 +24,8 @@ class ClientError(AssertionError):
 class SpiceClient:
     """A client process with one session that is not connected yet."""
 
-    def __init__(self, logs, name="client"):
+    def __init__(self, logs, name="client", debug=False):
+        """With `debug` the library's own account of what it does goes to its log."""
         self.directory = Path(logs) / name
         self.directory.mkdir(parents=True, exist_ok=True)
         near, far = socket.socketpair()
@@ -37,6 +38,7 @@ class SpiceClient:
                 [PYTHON, PROCESS, str(far.fileno()), self.directory],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[far.fileno()],
                 preexec_fn=end_with_parent,
+                env=dict(os.environ, SPICE_DEBUG="1") if debug else None,
             )
         far.close()
         self._reader = threading.Thread(target=self._read, name=name, daemon=True)
@@ -87,6 +89,10 @@ class SpiceClient:
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
+
+    def log(self):
+        """What the process has written so far."""
+        return (self.directory / "client.log").read_text(errors="replace")
 
     # ---- commands and events
 

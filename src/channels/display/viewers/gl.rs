@@ -185,11 +185,14 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Link;
     use super::super::tests::poll_all;
     use super::*;
     use crate::channels::display::compression::{Loss, Policy};
+    use crate::channels::display::video::Streaming;
     use crate::wire::display::{Caches, Head};
 
+    const NEAR: Link = Link { local: true, bit_rate: None };
     const AREA: GlArea = GlArea { x: 1, y: 2, width: 3, height: 4 };
 
     fn scanout(planes: usize) -> Scanout {
@@ -199,13 +202,14 @@ mod tests {
     }
 
     fn viewers() -> Viewers {
-        let mut viewers = Viewers::new(Policy { compression: 1, loss: Loss::Never });
+        let mut viewers =
+            Viewers::new(Policy { compression: 1, loss: Loss::Never, streaming: Streaming::Off });
         viewers.set_monitors(vec![Head::default()], 1);
         viewers
     }
 
     fn join(viewers: &mut Viewers, key: ViewerKey, caps: &[u32]) {
-        viewers.join(key, &caps.iter().copied().collect(), true);
+        viewers.join(key, &caps.iter().copied().collect(), NEAR);
         viewers.allow_descriptors(key);
         assert!(viewers.handle_init(key, Caches::default()));
     }
@@ -237,7 +241,7 @@ mod tests {
     fn who_cannot_see_it_is_named_once() {
         let (mut viewers, now) = (viewers(), Instant::now());
         join(&mut viewers, 1, &[1]);
-        viewers.join(2, &CapSet::from_iter([7]), true);
+        viewers.join(2, &CapSet::from_iter([7]), NEAR);
         join(&mut viewers, 3, &[7]);
         assert_eq!(viewers.set_scanout(Some(scanout(1))), [1, 2], "one of them over TLS");
         assert!(viewers.draw(AREA, now).is_empty());
@@ -260,7 +264,7 @@ mod tests {
         assert!(!viewers.is_drawing(), "nobody waits for the slow one");
         assert!(poll_all(&mut viewers, 1).is_empty());
         assert!(viewers.handle_shown(1));
-        let Some(super::super::Next::Message(message)) = viewers.poll(1, 0) else {
+        let Some(super::super::Next::Message(message)) = viewers.poll(1, 0, now) else {
             panic!("the next draw")
         };
         assert_eq!((message.kind, message.head[0]), (321, 10));

@@ -1,8 +1,18 @@
 use super::super::compression::Loss;
 use super::*;
 use proptest::prelude::*;
+use std::sync::OnceLock;
 
-const OFF: Policy = Policy { compression: 1, loss: Loss::Never };
+const OFF: Policy = Policy { compression: 1, loss: Loss::Never, streaming: Streaming::Off };
+
+/// Over a network of which nothing is known.
+pub(super) const FAR: Link = Link { local: false, bit_rate: None };
+
+/// Where no time plays a part.
+pub(super) fn now() -> Instant {
+    static NOW: OnceLock<Instant> = OnceLock::new();
+    *NOW.get_or_init(Instant::now)
+}
 
 fn screen(size: (u32, u32)) -> Viewers {
     let mut viewers = Viewers::new(OFF);
@@ -17,25 +27,26 @@ fn show(viewers: &mut Viewers, size: (u32, u32)) {
 }
 
 fn join(viewers: &mut Viewers, key: ViewerKey) {
-    viewers.join(key, &CapSet::from_iter([capability::MONITORS_CONFIG]), false);
+    viewers.join(key, &CapSet::from_iter([capability::MONITORS_CONFIG]), FAR);
     assert!(viewers.handle_init(key, Caches::default()));
 }
 
 /// The types of what a client is sent; an image counts as what draws it.
 pub(super) fn poll_all(viewers: &mut Viewers, key: ViewerKey) -> Vec<u16> {
-    std::iter::from_fn(|| viewers.poll(key, 0))
+    std::iter::from_fn(|| viewers.poll(key, 0, now()))
         .map(|next| match next {
             Next::Message(message) => message.kind,
             Next::Image(..) => to_client::DRAW_COPY,
+            Next::Frame(_) => to_client::STREAM_DATA,
         })
         .collect()
 }
 
 fn images(viewers: &mut Viewers, key: ViewerKey) -> Vec<Rect> {
-    std::iter::from_fn(|| viewers.poll(key, 0))
+    std::iter::from_fn(|| viewers.poll(key, 0, now()))
         .filter_map(|next| match next {
             Next::Image(area, _) => Some(area),
-            Next::Message(_) => None,
+            Next::Message(_) | Next::Frame(_) => None,
         })
         .collect()
 }
@@ -43,13 +54,13 @@ fn images(viewers: &mut Viewers, key: ViewerKey) -> Vec<Rect> {
 #[test]
 fn who_comes_is_shown_the_whole_screen_before_mark() {
     let mut viewers = screen((64, 64));
-    viewers.join(1, &CapSet::from_iter([capability::MONITORS_CONFIG]), false);
-    assert_eq!(viewers.poll(1, 0), None, "before INIT");
+    viewers.join(1, &CapSet::from_iter([capability::MONITORS_CONFIG]), FAR);
+    assert_eq!(viewers.poll(1, 0, now()), None, "before INIT");
     assert!(viewers.is_awaited(1));
     assert!(viewers.handle_init(1, Caches::default()));
     assert!(!viewers.handle_init(1, Caches::default()), "a second INIT");
     assert_eq!(poll_all(&mut viewers, 1), [3, 108, 314, 304, 317, 102]);
-    viewers.join(2, &CapSet::default(), false);
+    viewers.join(2, &CapSet::default(), FAR);
     viewers.handle_init(2, Caches::default());
     assert_eq!(poll_all(&mut viewers, 2), [3, 108, 314, 304, 102], "knows no monitors");
 }
@@ -82,13 +93,13 @@ fn each_client_is_sent_what_it_has_not_seen() {
     poll_all(&mut viewers, 1);
     poll_all(&mut viewers, 2);
     let change = Rect::new(3, 4, 20, 9);
-    viewers.change(&change.into());
+    viewers.change(&change.into(), now());
     assert_eq!(images(&mut viewers, 1), [change]);
     assert_eq!(images(&mut viewers, 1), []);
-    viewers.change(&Rect::new(3, 9, 20, 11).into());
+    viewers.change(&Rect::new(3, 9, 20, 11).into(), now());
     assert_eq!(images(&mut viewers, 2), [Rect::new(3, 4, 20, 11)]);
     viewers.leave(2);
-    assert_eq!(viewers.poll(2, 0), None);
+    assert_eq!(viewers.poll(2, 0, now()), None);
 }
 
 #[test]
@@ -98,8 +109,8 @@ fn a_full_queue_and_a_closed_window_let_changes_gather() {
     poll_all(&mut viewers, 1);
     let mut sent = 6;
     for x in (0..64).cycle().take(1000) {
-        viewers.change(&Rect::new(x, 0, x + 1, 64).into());
-        assert_eq!(viewers.poll(1, limits::PICTURES_QUEUED), None);
+        viewers.change(&Rect::new(x, 0, x + 1, 64).into(), now());
+        assert_eq!(viewers.poll(1, limits::PICTURES_QUEUED, now()), None);
         sent += images(&mut viewers, 1).len();
     }
     assert_eq!(sent, 41);
@@ -113,7 +124,7 @@ fn a_large_area_is_sent_in_pieces() {
     let mut viewers = screen((4096, 2160));
     join(&mut viewers, 1);
     assert_eq!(images(&mut viewers, 1), [Rect::new(0, 0, 4096, 2160)], "the first is whole");
-    viewers.change(&Rect::new(0, 0, 4096, 2160).into());
+    viewers.change(&Rect::new(0, 0, 4096, 2160).into(), now());
     let pieces = images(&mut viewers, 1);
     assert!(pieces.iter().all(|piece| pixels(piece) <= limits::IMAGE_PIXELS));
     assert_eq!(pieces.len(), 35, "and six messages before them");
@@ -122,23 +133,23 @@ fn a_large_area_is_sent_in_pieces() {
 #[test]
 fn what_was_shown_with_losses_is_shown_again_when_nothing_else_waits() {
     let mut viewers = screen((64, 64));
-    viewers.set_policy(Policy { compression: 2, loss: Loss::Always });
+    viewers.set_policy(Policy { compression: 2, loss: Loss::Always, ..OFF });
     join(&mut viewers, 1);
     let details = |viewers: &mut Viewers, queued| {
-        std::iter::from_fn(|| viewers.poll(1, queued))
+        std::iter::from_fn(|| viewers.poll(1, queued, now()))
             .filter_map(|next| match next {
                 Next::Image(area, detail) => Some((area, detail.lossy, detail.generation)),
-                Next::Message(_) => None,
+                Next::Message(_) | Next::Frame(_) => None,
             })
             .collect::<Vec<_>>()
     };
     let whole = Rect::of_size(64, 64);
     assert_eq!(details(&mut viewers, 0), [(whole, false, 1)], "the first is good at once");
     let area = Rect::new(0, 0, 64, 32);
-    viewers.change(&area.into());
+    viewers.change(&area.into(), now());
     assert_eq!(details(&mut viewers, 0), [(area, true, 1)]);
     assert_eq!(details(&mut viewers, 0), [], "it was none with losses after all");
-    viewers.change(&area.into());
+    viewers.change(&area.into(), now());
     assert_eq!(details(&mut viewers, 0), [(area, true, 1)]);
     viewers.handle_lossy(1, 1, area);
     assert_eq!(details(&mut viewers, 1), [], "the client is still busy with it");
@@ -152,20 +163,37 @@ fn what_was_shown_with_losses_is_shown_again_when_nothing_else_waits() {
 #[test]
 fn losses_are_for_those_who_are_slow() {
     let mut viewers = screen((64, 64));
-    viewers.set_policy(Policy { compression: 2, loss: Loss::WhileSlow });
+    viewers.set_policy(Policy { compression: 2, loss: Loss::WhileSlow, ..OFF });
     join(&mut viewers, 1);
     poll_all(&mut viewers, 1);
     let mut is_lossy = |queued| {
-        viewers.change(&Rect::of_size(64, 64).into());
-        assert_eq!(viewers.poll(1, queued), None);
-        let Some(Next::Image(_, detail)) = viewers.poll(1, 1) else { panic!("no image") };
-        assert!(viewers.poll(1, 0).is_none());
+        viewers.change(&Rect::of_size(64, 64).into(), now());
+        assert_eq!(viewers.poll(1, queued, now()), None);
+        let Some(Next::Image(_, detail)) = viewers.poll(1, 1, now()) else { panic!("no image") };
+        assert!(viewers.poll(1, 0, now()).is_none());
         detail.lossy
     };
     assert!(is_lossy(limits::PICTURES_QUEUED));
-    viewers.change(&Rect::of_size(64, 64).into());
-    let Some(Next::Image(_, detail)) = viewers.poll(1, 0) else { panic!("no image") };
+    viewers.change(&Rect::of_size(64, 64).into(), now());
+    let Some(Next::Image(_, detail)) = viewers.poll(1, 0, now()) else { panic!("no image") };
     assert!(!detail.lossy, "it has caught up");
+}
+
+#[test]
+fn behind_a_slow_network_the_window_is_wider() {
+    for (bit_rate, window, sent) in [(Some(limits::SLOW_NETWORK - 1), 40, 81), (None, 20, 41)] {
+        let mut viewers = screen((64, 64));
+        viewers.join(1, &CapSet::default(), Link { local: false, bit_rate });
+        viewers.handle_init(1, Caches::default());
+        let Some(Next::Message(first)) = viewers.poll(1, 0, now()) else { panic!("no SET_ACK") };
+        assert_eq!(first.head[4..], [window, 0, 0, 0]);
+        let mut count = 1 + poll_all(&mut viewers, 1).len();
+        for x in (0..64).cycle().take(200) {
+            viewers.change(&Rect::new(x, 0, x + 1, 64).into(), now());
+            count += poll_all(&mut viewers, 1).len();
+        }
+        assert_eq!(count, sent);
+    }
 }
 
 #[test]
@@ -173,9 +201,9 @@ fn guests_hear_what_all_clients_can() {
     let mut viewers = screen((64, 64));
     let common = |viewers: &Viewers| viewers.common_capabilities().collect::<Vec<_>>();
     assert_eq!(common(&viewers), []);
-    viewers.join(1, &CapSet::from_iter([0, 1, 3, 5]), false);
+    viewers.join(1, &CapSet::from_iter([0, 1, 3, 5]), FAR);
     assert_eq!(common(&viewers), [0, 1, 3]);
-    viewers.join(2, &CapSet::from_iter([1, 2, 3]), false);
+    viewers.join(2, &CapSet::from_iter([1, 2, 3]), FAR);
     assert_eq!(common(&viewers), [1, 3]);
 }
 
@@ -221,6 +249,7 @@ impl Client {
                 assert!(self.surface.take().is_some());
             }
             Next::Message(_) => {}
+            Next::Frame(_) => panic!("streaming is off"),
             Next::Image(area, _) => {
                 let (size, pixels) = self.surface.as_mut().expect("an image has a surface");
                 assert!(Rect::of_size(size.0, size.1).contains(&area));
@@ -257,7 +286,7 @@ proptest! {
                             truth[(y as u32 * size.0 + x as u32) as usize] = count;
                         }
                     }
-                    viewers.change(&area.into());
+                    viewers.change(&area.into(), now());
                 }
                 Act::Surface(width, height) => {
                     size = (width, height);
@@ -270,7 +299,7 @@ proptest! {
                 }
                 Act::Poll(times) => {
                     for _ in 0..times % 8 {
-                        if let Some(next) = viewers.poll(1, 0) {
+                        if let Some(next) = viewers.poll(1, 0, now()) {
                             client.take(next, &truth, size.0);
                         }
                     }
@@ -282,7 +311,7 @@ proptest! {
         viewers.handle_sync(1, 1);
         for _ in 0..1000 {
             viewers.handle_ack(1);
-            while let Some(next) = viewers.poll(1, 0) {
+            while let Some(next) = viewers.poll(1, 0, now()) {
                 client.take(next, &truth, size.0);
             }
         }

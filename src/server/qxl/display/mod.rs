@@ -16,15 +16,20 @@ pub(super) use picture::{BAND, normalise};
 use crate::canvas::{Rect, Region};
 use crate::channel::pipe::Outgoing;
 use crate::channels::display::compression::Policy;
-use crate::channels::display::viewers::{Detail, Next, PRIMARY, Scanout, ViewerKey, Viewers};
-use crate::config::limits::{DISPLAY_INIT, REFINE_PERIOD};
+use crate::channels::display::viewers::{
+    Detail, Frame, Link, Next, PRIMARY, Scanout, ViewerKey, Viewers, place_of,
+};
+use crate::config::limits::DISPLAY_INIT;
 use crate::guard::guard;
 use crate::host::abi::SPICE_CAPABILITIES_SIZE;
+use crate::host::clock;
 use crate::net::sys::spawn;
 use crate::server::outlet::Outlet;
 use crate::server::qxl::release::Completion;
-use crate::wire::display::{Caches, GlArea, Head, to_client};
-use crate::wire::image::{Encoder, Form, Pixels, Place, draw_copy};
+use crate::wire::display::{
+    Caches, GlArea, Head, StreamReport, stream_data, stream_data_sized, to_client,
+};
+use crate::wire::image::{Encoder, Form, Pixels, draw_copy, jpeg_frame};
 use crate::wire::link::CapSet;
 use crate::wire::migration::display::{self as migration, SurfaceForm};
 use parking_lot::{Condvar, Mutex};
@@ -75,6 +80,8 @@ enum Work {
     Send(Outlet, Outgoing),
     /// The pixels are in the buffer.
     Encode(ViewerKey, Outlet, Rect, Detail),
+    /// So they are.
+    Frame(ViewerKey, Outlet, Frame),
     Wait(Option<Instant>),
     Quit,
 }
@@ -97,6 +104,7 @@ impl Display {
     /// Images are compressed like this from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.state.lock().viewers.set_policy(policy);
+        self.news.notify_one();
     }
 
     /// A client comes. The first one brings the thread; without it nobody is served.
@@ -105,7 +113,7 @@ impl Display {
         self: &Arc<Self>,
         key: ViewerKey,
         caps: &CapSet,
-        local: bool,
+        link: Link,
         outlet: Outlet,
         moved: bool,
     ) {
@@ -118,7 +126,7 @@ impl Display {
             }
         }
         let mut state = self.state.lock();
-        state.viewers.join(key, caps, local);
+        state.viewers.join(key, caps, link);
         if moved {
             state.viewers.await_state(key);
         }
@@ -211,6 +219,11 @@ impl Display {
         drop(finished);
     }
 
+    /// The client tells how a stream arrives.
+    pub fn handle_report(&self, key: ViewerKey, report: &StreamReport) {
+        self.state.lock().viewers.handle_report(key, report, Instant::now());
+    }
+
     /// A client's queue has shrunk.
     pub fn handle_drained(&self) {
         // With the lock, lest the thread be between looking and waiting.
@@ -270,7 +283,7 @@ impl Display {
         let mut changed = Region::new();
         picture.update(area, pixels, &mut changed);
         if !changed.is_empty() {
-            state.viewers.change(&changed);
+            state.viewers.change(&changed, Instant::now());
             self.news.notify_one();
         }
     }
@@ -358,6 +371,15 @@ impl Display {
                     self.state.lock().viewers.handle_lossy(key, detail.generation, area);
                 }
             }
+            Work::Frame(key, outlet, frame) => {
+                drop(state);
+                let image = Pixels { pixels, width: frame.area.width() };
+                if let Some(message) = frame_message(image, &frame) {
+                    let bytes = message.shared.len();
+                    outlet.send(message);
+                    self.state.lock().viewers.handle_frame(key, &frame, bytes, Instant::now());
+                }
+            }
         }
         true
     }
@@ -377,10 +399,14 @@ impl State {
             // The host hears of it from its own thread.
             self.outlets.first().inspect(|client| client.outlet.rouse());
         }
+        let picture = &self.picture;
+        self.viewers.settle(now, |area| {
+            picture.as_ref().is_some_and(|picture| picture.is_photo(area, pixels))
+        });
         for _ in 0..self.outlets.len() {
             self.turn = (self.turn + 1) % self.outlets.len();
             let Client { key, outlet, .. } = &self.outlets[self.turn];
-            match self.viewers.poll(*key, outlet.queued()) {
+            match self.viewers.poll(*key, outlet.queued(), now) {
                 None => {}
                 Some(Next::Message(message)) => return Work::Send(outlet.clone(), message),
                 Some(Next::Image(area, detail)) => {
@@ -388,10 +414,14 @@ impl State {
                     picture.copy(area, pixels);
                     return Work::Encode(*key, outlet.clone(), area, detail);
                 }
+                Some(Next::Frame(frame)) => {
+                    let Some(picture) = &self.picture else { continue };
+                    picture.copy(frame.area, pixels);
+                    return Work::Frame(*key, outlet.clone(), frame);
+                }
             }
         }
-        // Nobody tells when a queue that was not full has become empty.
-        let again = self.viewers.is_anything_lossy().then(|| Instant::now() + REFINE_PERIOD);
+        let again = self.viewers.due(now);
         let silent = self.outlets.iter().filter_map(|client| client.deadline);
         Work::Wait(silent.chain(again).chain(self.viewers.draw_deadline()).min())
     }
@@ -421,13 +451,28 @@ impl State {
 
 /// The image of an area.
 fn message(encoder: &mut Encoder, pixels: Pixels<'_>, area: Rect, form: Form, id: u64) -> Outgoing {
-    let place = Place {
-        left: area.left as u32,
-        top: area.top as u32,
-        width: area.width(),
-        height: area.height(),
-    };
     let encoded = encoder.encode(pixels, form);
-    let head = draw_copy(PRIMARY, place, id, encoded.kind);
+    let head = draw_copy(PRIMARY, place_of(&area), id, encoded.kind);
     Outgoing::large(to_client::DRAW_COPY, head, encoded.data)
+}
+
+/// A frame of a stream; `None` if there is no JPEG of it.
+fn frame_message(pixels: Pixels<'_>, frame: &Frame) -> Option<Outgoing> {
+    let data = match jpeg_frame(pixels, frame.quality) {
+        Ok(data) => data,
+        Err(error) => {
+            crate::debug!("a frame is left out: {error}");
+            return None;
+        }
+    };
+    let (now, length) = (clock::monotonic_ms(), data.len() as u32);
+    let (kind, head) = match frame.part {
+        None => (to_client::STREAM_DATA, stream_data(frame.id, now, length)),
+        Some(changed) => {
+            let time = now.wrapping_sub(changed.elapsed().as_millis() as u32);
+            let head = stream_data_sized(frame.id, time, place_of(&frame.area), length);
+            (to_client::STREAM_DATA_SIZED, head)
+        }
+    };
+    Some(Outgoing::large(kind, head, data.into()))
 }

@@ -5,6 +5,7 @@
 
 use crate::canvas::{Format, Rect, Region};
 use crate::server::qxl::limits::PIXELS_SHOWN;
+use crate::wire::image::Pixels;
 
 /// The copy: `0x00RRGGBB` for each pixel, from the top left.
 #[derive(Debug, Default)]
@@ -79,9 +80,23 @@ impl Picture {
 
     /// Copies an area, which lies in the picture.
     pub(super) fn copy(&self, area: Rect, into: &mut Vec<u32>) {
+        self.copy_lines(area, 1, into);
+    }
+
+    /// Whether an area, which lies in the picture, looks like a photograph. `buffer` is for
+    /// the lines that are looked at.
+    pub(super) fn is_photo(&self, area: &Rect, buffer: &mut Vec<u32>) -> bool {
+        /// Lines that are enough to tell.
+        const LINES: u32 = 64;
+        self.copy_lines(*area, (area.height() / LINES).max(1) as usize, buffer);
+        Pixels { pixels: buffer, width: area.width() }.is_photo()
+    }
+
+    /// Every `step`th line of an area.
+    fn copy_lines(&self, area: Rect, step: usize, into: &mut Vec<u32>) {
         into.clear();
         let (left, width) = (area.left as usize, area.width() as usize);
-        for line in area.top as usize..area.bottom as usize {
+        for line in (area.top as usize..area.bottom as usize).step_by(step) {
             let at = line * self.width + left;
             into.extend_from_slice(&self.pixels[at..at + width]);
         }

@@ -2,13 +2,15 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::super::tests::{FAR, now};
 use super::*;
+use crate::channels::display::video::Streaming;
 use crate::wire::common::SET_ACK;
 use crate::wire::display::Head;
 use crate::wire::link::CapSet;
 
-const OFF: Policy = Policy { compression: 1, loss: Loss::Never };
-const LOSSY: Policy = Policy { compression: 2, loss: Loss::Always };
+const OFF: Policy = Policy { compression: 1, loss: Loss::Never, streaming: Streaming::Off };
+const LOSSY: Policy = Policy { compression: 2, loss: Loss::Always, streaming: Streaming::Off };
 const CACHES: Caches = Caches { cache: 1, cache_size: 1000, glz: 2, glz_size: 500 };
 
 fn host(policy: Policy, size: (u32, u32)) -> Viewers {
@@ -20,13 +22,14 @@ fn host(policy: Policy, size: (u32, u32)) -> Viewers {
 }
 
 fn poll_all(viewers: &mut Viewers, key: ViewerKey) -> Vec<Next> {
-    std::iter::from_fn(|| viewers.poll(key, 0)).collect()
+    std::iter::from_fn(|| viewers.poll(key, 0, now())).collect()
 }
 
 fn kinds(sent: &[Next]) -> Vec<u16> {
     let kind = |next: &Next| match next {
         Next::Message(message) => message.kind,
         Next::Image(..) => to_client::DRAW_COPY,
+        Next::Frame(_) => to_client::STREAM_DATA,
     };
     sent.iter().map(kind).collect()
 }
@@ -34,7 +37,7 @@ fn kinds(sent: &[Next]) -> Vec<u16> {
 /// A client that has seen the screen.
 fn settled(viewers: &mut Viewers) {
     viewers.set_running(true);
-    viewers.join(1, &CapSet::default(), false);
+    viewers.join(1, &CapSet::default(), FAR);
     assert!(viewers.handle_init(1, CACHES));
     poll_all(viewers, 1);
 }
@@ -50,7 +53,7 @@ fn moved(viewers: &mut Viewers) -> (Display, SurfaceForm) {
 }
 
 fn coming(viewers: &mut Viewers) {
-    viewers.join(1, &CapSet::default(), false);
+    viewers.join(1, &CapSet::default(), FAR);
     viewers.await_state(1);
 }
 
@@ -58,11 +61,11 @@ fn coming(viewers: &mut Viewers) {
 fn who_leaves_gets_what_it_has_not_seen_first() {
     let mut here = host(OFF, (64, 64));
     settled(&mut here);
-    here.change(&Rect::new(0, 0, 9, 9).into());
+    here.change(&Rect::new(0, 0, 9, 9).into(), now());
     here.send_off(1);
     assert!(here.moving(1).is_none(), "before MIGRATE");
     assert_eq!(kinds(&poll_all(&mut here, 1)), [304, MIGRATE]);
-    here.change(&Rect::new(0, 0, 9, 9).into());
+    here.change(&Rect::new(0, 0, 9, 9).into(), now());
     here.end_surface();
     assert_eq!(poll_all(&mut here, 1), [], "nothing behind MIGRATE");
 }
@@ -86,7 +89,7 @@ fn who_comes_is_told_only_what_changes() {
         }
         there.set_running(true);
         let change = Rect::new(3, 4, 20, 9);
-        there.change(&change.into());
+        there.change(&change.into(), now());
         if !state_first {
             assert_eq!(poll_all(&mut there, 1), [], "without its state");
             there.restore(1, 0, state.clone());
@@ -153,8 +156,8 @@ fn losses_move_along_or_are_made_good() {
         let mut here = host(LOSSY, (64, 64));
         settled(&mut here);
         let seen = Rect::new(3, 4, 20, 9);
-        here.change(&seen.into());
-        let Some(Next::Image(_, detail)) = here.poll(1, 0) else { panic!("an image") };
+        here.change(&seen.into(), now());
+        let Some(Next::Image(_, detail)) = here.poll(1, 0, now()) else { panic!("an image") };
         here.handle_lossy(1, detail.generation, seen);
         here.set_policy(policy);
         here.send_off(1);
@@ -181,7 +184,7 @@ proptest! {
         let size = (8, 8);
         // What is on the screen, and what the client sees: a number for each pixel.
         let (mut screen, mut seen) = (HashMap::new(), HashMap::new());
-        let mut now = 0;
+        let mut count = 0;
         let mut viewers = host(OFF, size);
         settled(&mut viewers);
         let mut show = |viewers: &mut Viewers, screen: &HashMap<(i32, i32), u32>| {
@@ -200,9 +203,9 @@ proptest! {
         for (step, x, y) in steps {
             match step {
                 0..3 => {
-                    now += 1;
-                    screen.insert((x, y), now);
-                    viewers.change(&Rect::new(x, y, x + 1, y + 1).into());
+                    count += 1;
+                    screen.insert((x, y), count);
+                    viewers.change(&Rect::new(x, y, x + 1, y + 1).into(), now());
                 }
                 3 => show(&mut viewers, &screen),
                 _ => {
@@ -223,8 +226,8 @@ proptest! {
                         there.set_running(true);
                     }
                     if y % 2 == 1 {
-                        screen.insert((x, y), now);
-                        there.change(&Rect::new(x, y, x + 1, y + 1).into());
+                        screen.insert((x, y), count);
+                        there.change(&Rect::new(x, y, x + 1, y + 1).into(), now());
                     }
                     there.complete();
                     viewers = there;
