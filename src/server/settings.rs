@@ -32,6 +32,7 @@ pub mod stream_video {
 
 /// Everything the setters of the C API store.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the C API's")]
 pub struct Settings {
     /// TCP port, `None` when not listening on TCP.
     pub port: Option<u16>,

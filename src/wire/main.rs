@@ -46,7 +46,7 @@ pub mod to_client {
     pub const UUID: u16 = 114;
     /// The agent is there, and the client may send so many AGENT_DATA.
     pub const AGENT_CONNECTED_TOKENS: u16 = 115;
-    /// As MIGRATE_BEGIN: the session may go on there.
+    /// As `MIGRATE_BEGIN`: the session may go on there.
     pub const MIGRATE_BEGIN_SEAMLESS: u16 = 116;
     /// To a client that arrives: its session can go on here.
     pub const MIGRATE_DST_SEAMLESS_ACK: u16 = 117;

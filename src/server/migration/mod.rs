@@ -1,7 +1,7 @@
 //! The clients' way from host to host: who is told what, and when it is over.
 //!
-//! Runs under the host's serialisation. What the source decides is in [`source`], what a
-//! channel takes along and brings in [`super::handover`].
+//! Runs under the host's serialisation. What the source decides is in `source`, what a
+//! channel takes along and brings in `server::handover`.
 
 mod source;
 

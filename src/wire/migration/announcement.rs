@@ -1,14 +1,14 @@
-//! Where a VM goes, as its clients are told: MIGRATE_BEGIN, MIGRATE_BEGIN_SEAMLESS and
-//! MIGRATE_SWITCH_HOST of the main channel (docs/protocol/migration.md).
+//! Where a VM goes, as its clients are told: `MIGRATE_BEGIN`, `MIGRATE_BEGIN_SEAMLESS` and
+//! `MIGRATE_SWITCH_HOST` of the main channel (docs/protocol/migration.md).
 
-/// The version of what moves with a channel, in BEGIN_SEAMLESS and the client's question.
+/// The version of what moves with a channel, in `MIGRATE_BEGIN_SEAMLESS` and the client's question.
 pub const VERSION: u32 = 1;
 
 /// A port that is not there, as upstream writes -1.
 const NO_PORT: u16 = u16::MAX;
 
 /// u16 port, u16 secure port, u32 length and u32 place of the host's name, the same of the
-/// certificate's subject; for BEGIN_SEAMLESS u32 version; then the two with their NULs.
+/// certificate's subject; for `MIGRATE_BEGIN_SEAMLESS` u32 version; then the two with their NULs.
 /// Places count from the body's start. Without a subject both its numbers are 0.
 pub fn announcement(
     host: &[u8],
