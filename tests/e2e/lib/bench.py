@@ -61,10 +61,10 @@ class Bench:
             self._vm = self.module.start_vm(self)
         return self._vm
 
-    def qemu(self, args, **options):
+    def qemu(self, args, library=None, **options):
         """Starts a machine; the SPICE port's number is in its `port`, that of the TLS port
         in its `tls_port`. The tests' `-spice` options have the words PORT and SECURE in
-        their places."""
+        their places. `library` is another one than the file's."""
         self._vms += 1
         logs = self.logs / f"vm{self._vms}"
         for attempt in range(3):
@@ -72,7 +72,7 @@ class Bench:
             words = [str(word).replace("PORT", str(port)).replace("SECURE", str(secure))
                      for word in args]
             try:
-                vm = Qemu(self.library, logs, words, **options)
+                vm = Qemu(library or self.library, logs, words, **options)
             except AssertionError as error:
                 # Somebody else took the port between free_port and QEMU's bind.
                 if attempt < 2 and "in use" in str(error):

@@ -177,6 +177,7 @@ class Client(AgentCommands):
         on(self.session, "disconnected", lambda _s: self.tell("disconnected"))
         for prop in ("name", "uuid"):
             on(self.session, f"notify::{prop}", self._session_notify)
+        on(self.session, "notify::migration-state", self._migration_notify)
         GLib.io_add_watch(sock.fileno(), GLib.PRIORITY_DEFAULT,
                           GLib.IOCondition.IN | GLib.IOCondition.HUP, self._readable)
 
@@ -218,6 +219,9 @@ class Client(AgentCommands):
         if spec.name == "uuid":
             value = ctypes.string_at(value, 16).hex() if value else None
         self.tell("session", property=spec.name, value=value)
+
+    def _migration_notify(self, session, _spec):
+        self.tell("migration", state=session.get_property("migration-state").value_nick)
 
     def _channel_new(self, _session, channel):
         name = channel_name(channel)
