@@ -34,6 +34,8 @@ static const char *const reasons[DIFF_COUNT] = {
     [DIFF_EVENTS_OF_A_FLOOD] = "a flood must not reach the host's main thread; 0.15.1 tells each",
     [DIFF_BEGUN_HEAD] = "0.15.1 looks for it two bytes behind its place, and does not say how long "
                         "its chunk is",
+    [DIFF_EARLY_MACHINE] = "interrupts to a processor that is loaded later would be lost; 0.15.1 "
+                           "writes",
     [DIFF_LAST_PIECE] = "the client has used a token up for it; 0.15.1 does not count that",
     [DIFF_CLOSE_CODE] = "RFC 6455 wants the client's code back; 0.15.1 sends none",
 };

@@ -66,6 +66,8 @@ enum difference {
     DIFF_BEGUN_HEAD,
     /** Tokens of the client behind the piece that it gets before it moves. */
     DIFF_LAST_PIECE,
+    /** Devices of a VM that is being loaded are written already. */
+    DIFF_EARLY_MACHINE,
     DIFF_COUNT
 };
 

@@ -596,6 +596,33 @@ static void a_device_gets_the_data(void)
     close_target(&b);
 }
 
+/** The client may be here before the host has loaded the VM whose device it is. */
+static void a_device_waits_for_its_machine(void)
+{
+    struct bench b;
+    uint8_t body[64];
+    struct message m;
+    open_server(&b);
+    chardev_prepare(&b.device, "port", "org.example.0");
+    b.device.keep_input = true;
+    EXPECT_EQ(chardev_add(&b.device, b.a.r.server), 0);
+    open_target(&b);
+    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+    client_expect(&b.c, S_PORT_INIT, &m);
+    message_free(&m);
+    begin_body(body, "SVMD");
+    memcpy(put_block(body + 8, UINT32_MAX, UINT32_MAX, 5, 0, SVMD), "cdefg", 5);
+    EXPECT(client_send(&b.c, C_MIGRATE_DATA, body, SVMD + 5));
+    EXPECT(client_send(&b.c, VMC_DATA, "hi", 2));
+    EXPECT(client_silent(&b.c, 50));
+    EXPECT_EQ(b.device.in_len, (size_t)differs(DIFF_EARLY_MACHINE, 0, 7));
+    spice_server_vm_start(b.a.r.server);
+    EXPECT(chardev_wait_input(&b.device, 7));
+    EXPECT(!memcmp(b.device.in, "cdefghi", 7));
+    client_close(&b.c);
+    close_target(&b);
+}
+
 /** The agent comes before the state or behind it. */
 static void agent_goes_on(bool agent_first)
 {
@@ -920,6 +947,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(a_pointer),
     TAP_CASE(a_card_cut_in_a_message),
     TAP_CASE(a_device_gets_the_data),
+    TAP_CASE(a_device_waits_for_its_machine),
     TAP_CASE(an_agent_that_is_there_goes_on),
     TAP_CASE(an_agent_that_comes_goes_on),
     TAP_CASE(agents_that_come_and_go),

@@ -107,6 +107,9 @@ pub struct Server {
     timer: RefCell<Option<Timer>>,
     deadlines: RefCell<Deadlines>,
     running: Cell<bool>,
+    /// The host has said once that the VM runs. Before that it is taken to run, because
+    /// some hosts never say.
+    told_running: Cell<bool>,
     /// Newest first.
     clients: RefCell<Vec<Client>>,
     connections: RefCell<HashMap<ConnectionId, Rc<Connection>>>,

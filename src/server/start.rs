@@ -131,6 +131,7 @@ impl Server {
             timer: RefCell::default(),
             deadlines: RefCell::new(Deadlines::default()),
             running: Cell::new(false),
+            told_running: Cell::new(false),
             clients: RefCell::default(),
             connections: RefCell::default(),
             chunks: Arc::default(),
@@ -321,8 +322,17 @@ impl Server {
         }
     }
 
+    /// A client brings the state of a VM that the host is still loading: its devices take
+    /// nothing before it runs (docs/protocol/migration.md, "The machine that comes").
+    pub(super) fn await_vm(&self) {
+        if !self.told_running.get() {
+            self.set_running(false);
+        }
+    }
+
     /// The VM runs or stands still: char devices and displays.
     pub fn set_vm_running(&self, running: bool) {
+        self.told_running.set(self.told_running.get() || running);
         self.set_running(running);
         let displays = self.displays.borrow().clone();
         for display in displays {

@@ -245,6 +245,7 @@ impl Server {
             main.park();
             return Ok(());
         }
+        self.await_vm();
         self.send(main, to_client::MIGRATE_DST_SEAMLESS_ACK, &[]);
         self.set_arrival(main.session, Some(Arrival::Seamless));
         for connection in self.session_of(main) {
