@@ -8,6 +8,9 @@ from lib.waiting import wait_until
 
 DEVICE = f"/dev/virtio-ports/{PORT}"
 MIB = 1 << 20
+# QEMU before 9.0 loses writes of emulated processors when it moves memory whose size is a
+# multiple of 256 KiB (its commit 03bfc2188f; docs/migration.md).
+MEMORY = f"{192 * 1024 + 64}K"
 CHANNELS = ["main", "port", "display", "inputs", "cursor"]
 
 
@@ -17,7 +20,7 @@ def machine(bench, seamless, *more, **options):
     words = MACHINE + SERIAL_BUS + port(1, PORT) + VDAGENT + spice + list(more)
     # Each end says that the other one's clients have gone, or that they were not there yet.
     bench.expect_stderr("Spice: ")
-    return bench.own_vm(words, boot=True, **options)
+    return bench.own_vm(words, boot=True, memory=MEMORY, **options)
 
 
 def source(bench, seamless=True, **options):
@@ -85,6 +88,19 @@ def echo(vm, client, data):
     assert sha256_file(path, before) == sha256_file(data), "the client got other bytes back"
 
 
+def send_through_a_move(vm, there, client, data):
+    """spice-gtk takes all that there is while it moves, and then writes it without reading:
+    nothing may have to come back meanwhile."""
+    size = data.stat().st_size
+    begin(vm, client, f"head -c {size} <&3 >/tmp/in; sha256sum /tmp/in")
+    sending = client.begin("send", channel="port:0", path=str(data))
+    vm.guest.sh(f"until test $(wc -c </tmp/in) -gt {size // 8}; do sleep 0.05; done")
+    assert not client.finished(sending)
+    move(vm, there, client)
+    client.finish(sending)
+    assert there.guest.wait_job().split()[0] == sha256_file(data), "the guest got other bytes"
+
+
 def receive_through_a_move(vm, there, client, size):
     before = client.received("port:0")[0]
     vm.guest.sh(f"head -c {size} /dev/urandom >/tmp/out")
@@ -98,16 +114,27 @@ def receive_through_a_move(vm, there, client, size):
     assert client.received("port:0")[0] == before + size, "something was doubled"
 
 
+def reads_on(bench):
+    """Debian's library reads no further when a device is full, so that a client with more
+    to say never gets to move (docs/migration.md)."""
+    return bench.library.name == "ours"
+
+
 @check
 def a_session_goes_on(bench):
+    """With 32 MiB on their way to the guest."""
     vm, client = source(bench)
     there = target(bench)
-    move(vm, there, client)
+    data = random_file(bench.logs / "random", 32 * MIB)
+    if reads_on(bench):
+        send_through_a_move(vm, there, client, data)
+    else:
+        move(vm, there, client)
     assert there.status() == "running"
     client.command("inputs", calls=[["key_press", 30], ["key_release", 30]])
     shown = client.directory / "picture.ppm"
     assert client.command("picture", channel="display:0", path=str(shown))["saved"]
-    echo(there, client, random_file(bench.logs / "random", MIB))
+    echo(there, client, random_file(bench.logs / "small", MIB))
 
 
 @check
