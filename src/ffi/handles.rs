@@ -2,18 +2,22 @@
 //!
 //! A `SpiceServer *` is a strong reference, and only pointers that were given out
 //! and not destroyed yet are followed. What stands in `SpiceCharDeviceInstance.st`
-//! is no pointer at all but a number in a table, so that a stale or foreign value
-//! is refused instead of followed.
+//! is no pointer at all but a number in a table (`numbers`), so that a stale or foreign
+//! value is refused instead of followed.
 
-use std::ffi::{CStr, c_char, c_void};
-use std::rc::{Rc, Weak};
+mod numbers;
+
+use std::ffi::{CStr, c_char};
+use std::rc::Rc;
 
 use parking_lot::Mutex;
 
-use super::char_device;
+pub(super) use numbers::{
+    AnyDevice, any_device, device, forget_device, number_device, number_own_device,
+};
+
 use crate::guard::guard_for_host;
 use crate::server::Server;
-use crate::server::char_device::InService;
 
 /// What the host serialises. QEMU calls from several threads, but never from two
 /// at a time: it holds its big lock.
@@ -27,35 +31,6 @@ unsafe impl<T> Send for Serialised<T> {}
 /// Servers given out and not destroyed yet; those that were initialised stand in that
 /// order.
 static SERVERS: Mutex<Vec<Serialised<Rc<Server>>>> = Mutex::new(Vec::new());
-
-/// Devices by the number in `st`; slot 0 is number 1.
-static DEVICES: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
-
-struct Slot {
-    device: Option<Serialised<Numbered>>,
-    /// How often the slot was used: tells a stale number from a fresh one.
-    generation: usize,
-}
-
-/// What a number stands for.
-#[derive(Clone)]
-enum Numbered {
-    /// A device that the library serves; its server keeps it.
-    Served(Weak<dyn InService>),
-    /// A device of the C caller's making, kept here.
-    Own(Rc<char_device::Device>),
-}
-
-/// A device that a number stood for.
-pub(super) enum AnyDevice {
-    /// One that the library serves.
-    Served(Rc<dyn InService>),
-    /// One of the C caller's making.
-    Own(Rc<char_device::Device>),
-}
-
-/// Numbers are odd, so that none is ever the address of anything aligned.
-const SLOT_BITS: u32 = 20;
 
 /// Keeps a new server and gives out its pointer.
 pub(super) fn give_out(server: Rc<Server>) -> *mut Server {
@@ -142,71 +117,6 @@ pub(super) fn initialised_server(entry: &str, pointer: *mut Server) -> Option<Rc
     Some(server)
 }
 
-/// Gives a device that the library serves its number.
-pub(super) fn number_device(device: &Rc<dyn InService>) -> *mut c_void {
-    keep(Numbered::Served(Rc::downgrade(device)))
-}
-
-/// Gives a device of the C caller's its number, and keeps it until that is forgotten.
-pub(super) fn number_own_device(device: &Rc<char_device::Device>) -> *mut c_void {
-    keep(Numbered::Own(Rc::clone(device)))
-}
-
-fn keep(device: Numbered) -> *mut c_void {
-    let mut slots = DEVICES.lock();
-    let free = slots.iter().position(|slot| slot.device.is_none());
-    let index = free.unwrap_or_else(|| {
-        slots.push(Slot { device: None, generation: 0 });
-        slots.len() - 1
-    });
-    let slot = &mut slots[index];
-    slot.generation += 1;
-    slot.device = Some(Serialised(device));
-    number(index, slot.generation)
-}
-
-/// The served device that a number stands for, if it is still there.
-pub(super) fn device(number: *mut c_void) -> Option<Rc<dyn InService>> {
-    match any_device(number)? {
-        AnyDevice::Served(device) => Some(device),
-        AnyDevice::Own(_) => None,
-    }
-}
-
-/// The device of a number, if it is still there.
-pub(super) fn any_device(number: *mut c_void) -> Option<AnyDevice> {
-    let (index, generation) = split(number)?;
-    let slots = DEVICES.lock();
-    let slot = slots.get(index).filter(|slot| slot.generation == generation)?;
-    match &slot.device.as_ref()?.0 {
-        Numbered::Served(device) => device.upgrade().map(AnyDevice::Served),
-        Numbered::Own(device) => Some(AnyDevice::Own(Rc::clone(device))),
-    }
-}
-
-/// Makes a number worthless.
-pub(super) fn forget_device(number: *mut c_void) {
-    let mut slots = DEVICES.lock();
-    let device = split(number)
-        .and_then(|(index, generation)| {
-            slots.get_mut(index).filter(|slot| slot.generation == generation)
-        })
-        .and_then(|slot| slot.device.take());
-    // Its end may come back here.
-    drop(slots);
-    drop(device);
-}
-
-fn number(index: usize, generation: usize) -> *mut c_void {
-    let value = (generation << SLOT_BITS | index) << 1 | 1;
-    std::ptr::without_provenance_mut(value)
-}
-
-fn split(number: *mut c_void) -> Option<(usize, usize)> {
-    let value = number.addr();
-    (value & 1 == 1).then_some(((value >> 1) & ((1 << SLOT_BITS) - 1), value >> 1 >> SLOT_BITS))
-}
-
 /// The bytes of a C string; `None` for NULL.
 ///
 /// # Safety
@@ -221,17 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_odd_and_come_back() {
-        let value = number(5, 9);
-        assert_eq!(value.addr() & 1, 1);
-        assert_eq!(split(value), Some((5, 9)));
-        assert_eq!(split(std::ptr::null_mut()), None);
-    }
-
-    #[test]
-    fn foreign_values_find_nothing() {
-        assert!(device(std::ptr::without_provenance_mut(0xffff_ffff)).is_none());
-        assert!(device(std::ptr::dangling_mut()).is_none());
+    fn foreign_pointers_find_nothing() {
         assert!(server("test", std::ptr::dangling_mut()).is_none());
     }
 }
