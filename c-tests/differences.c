@@ -83,6 +83,7 @@ static const struct {
     { "display", "a_client_that_does_not_read", "keeps the guest's commands for it" },
     { "display", "jpeg_and_then_without_loss", "leaves it with the loss" },
     { "draw", "copies_of_low_bits_first", "ends the process" },
+    { "quic", "wrong_images_are_not_drawn", "ends the process" },
     { "gl", "a_client_that_does_not_answer", "waits for it for ever" },
     { "gl", "done_without_a_draw", "ends the process" },
     { "gl", "a_draw_before_the_last_one_is_done", "ends the process" },

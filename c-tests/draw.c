@@ -18,10 +18,8 @@ static struct surface new_surface(uint32_t format, int width, int height)
                              .format = format, .pixels = calloc((size_t)height, (size_t)stride) };
 }
 
-void painter_open(struct painter *p, uint32_t format, int width, int height, int stride_sign)
+static void begin(struct painter *p, uint32_t format, int width, int height, int stride_sign)
 {
-    memset(p, 0, sizeof *p);
-    rig_open(&p->r);
     qxl_prepare(&p->q, 0);
     qxl_add(&p->q, p->r.server);
     p->arena = malloc(ARENA);
@@ -42,6 +40,20 @@ void painter_open(struct painter *p, uint32_t format, int width, int height, int
         EXPECT(p->dump);
     }
     painter_noise(p, 0);
+}
+
+void painter_open(struct painter *p, uint32_t format, int width, int height, int stride_sign)
+{
+    memset(p, 0, sizeof *p);
+    rig_open(&p->r);
+    begin(p, format, width, height, stride_sign);
+}
+
+void painter_open_tcp(struct painter *p, uint32_t format, int width, int height)
+{
+    memset(p, 0, sizeof *p);
+    rig_open_tcp(&p->r);
+    begin(p, format, width, height, 1);
 }
 
 void painter_close(struct painter *p)

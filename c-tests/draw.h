@@ -35,6 +35,8 @@ struct painter {
 
 /** A running device with a primary surface; top-down if `stride_sign` is 1. */
 void painter_open(struct painter *p, uint32_t format, int width, int height, int stride_sign);
+/** The same, top-down, for clients over TCP: those over a unix socket get nothing compressed. */
+void painter_open_tcp(struct painter *p, uint32_t format, int width, int height);
 /** Ends it; the digest becomes the result of the case. */
 void painter_close(struct painter *p);
 /** A surface besides the primary, filled with noise. */

@@ -49,6 +49,7 @@ smoke! {
     migration_block
     migration_data
     outbox
+    quic
     qxl
     server
     server_life

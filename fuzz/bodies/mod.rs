@@ -26,6 +26,7 @@ pub(crate) mod migration_data;
 #[path = "../../tests/chardev_model/model.rs"]
 mod model;
 pub(crate) mod outbox;
+pub(crate) mod quic;
 pub(crate) mod qxl;
 pub(crate) mod server;
 pub(crate) mod smartcard;
@@ -65,6 +66,7 @@ pub(crate) const ALL: &[Body] = &[
     migration_block::BODY,
     migration_data::BODY,
     outbox::BODY,
+    quic::BODY,
     qxl::BODY,
     server::BODY,
     server::LIFE,

@@ -18,7 +18,7 @@ pub enum Image<'memory> {
 }
 
 /// Pixels of our own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     format: Format,
     width: u32,
@@ -27,6 +27,33 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Pixels of a format, line by line.
+    pub(super) fn new(format: Format, width: u32, height: u32, pixels: Vec<u32>) -> Self {
+        Self { format, width, height, pixels }
+    }
+
+    /// The same as a compressed image is drawn on a surface of a format: 16 bits become 32
+    /// there, without alpha.
+    #[must_use]
+    pub fn for_surface(mut self, target: Format) -> Self {
+        if self.format == Format::X555 && target.bits() == 32 {
+            for pixel in &mut self.pixels {
+                *pixel = to_argb(Format::X555, *pixel) & !OPAQUE;
+            }
+            self.format = Format::Xrgb;
+        }
+        self
+    }
+
+    /// The same with what are unused high bits set, as a guest may want them.
+    #[must_use]
+    pub fn with_high_bits(mut self) -> Self {
+        if self.format == Format::Xrgb {
+            self.pixels.iter_mut().for_each(|pixel| *pixel |= OPAQUE);
+        }
+        self
+    }
+
     /// A copy of a part of a surface, if it is one and not too large.
     pub fn of(raster: &Raster<'_>, area: &Rect) -> Option<Self> {
         let (width, height) = (area.width(), area.height());

@@ -16,6 +16,7 @@ pub mod limits;
 mod operation;
 mod pixels;
 mod placed;
+mod quic;
 mod region;
 mod rop;
 mod stroke;
@@ -29,6 +30,7 @@ pub use operation::{
 };
 pub use pixels::{Format, Memory, Raster};
 pub use placed::ScaleMode;
+pub use quic::QuicError;
 pub use region::{Rect, Region};
 pub use rop::{Operand, Rop, Rop3};
 pub use stroke::{Path, Segment};

@@ -8,7 +8,7 @@ use libc::c_int;
 
 /// Makes an area of a surface visible in its memory; waits.
 ///
-/// Compat: partial: QUIC images of the guest are not drawn
+/// Compat: works
 /// Shown by: c-tests/draw.c, c-tests/test-qxl.c
 ///
 /// # Safety
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn spice_qxl_update_area(
 
 /// Makes an area of a surface visible in its memory and completes the cookie.
 ///
-/// Compat: partial: QUIC images of the guest are not drawn
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety

@@ -20,6 +20,10 @@ pub const SURFACE_SIDE: u32 = 65_535;
 /// are at least 256 MB; a list that leads back into itself ends here.
 pub const DATA_CHUNKS: usize = 65_536;
 
+/// Bytes of a QUIC image for each pixel: four channels with words of 26 bits at most, and
+/// in front of a pixel a run's length of 0.
+pub const QUIC_PIXEL: u64 = 20;
+
 /// Bytes of a path, string or clip: a million points, or the glyphs of a large screen.
 pub const DETAIL_BYTES: usize = 16 << 20;
 

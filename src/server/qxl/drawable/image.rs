@@ -3,7 +3,7 @@
 use super::super::limits;
 use super::details::Details;
 use super::{DrawableError, source_surface, value};
-use crate::canvas::{Bitmap, BitmapFormat, DrawError, Image, Mask, MaskBits, Picture};
+use crate::canvas::{Bitmap, BitmapFormat, Bytes, DrawError, Image, Mask, MaskBits, Picture};
 use crate::host::guest_memory::GuestRange;
 
 impl<'memory> Details<'_, 'memory> {
@@ -23,6 +23,11 @@ impl<'memory> Details<'_, 'memory> {
                     return Err(value("no palette for bitmap format", bitmap.format.bits()));
                 }
                 Ok(Image::Bitmap(bitmap, flags & HIGH_BITS_SET != 0))
+            }
+            QUIC => {
+                let picture = self.quic(address, &image)?.for_surface(self.target.format());
+                let high_bits = flags & HIGH_BITS_SET != 0;
+                Ok(Image::Picture(if high_bits { picture.with_high_bits() } else { picture }))
             }
             SURFACE => {
                 let id = image.read_u32(DETAILS);
@@ -51,6 +56,21 @@ impl<'memory> Details<'_, 'memory> {
         };
         let position = super::reader::point(self.command, at + 1);
         Ok(Some(Mask { bits, inverted: flags & INVERTED != 0, position }))
+    }
+
+    /// A compressed image: its size in the head, then the length of its data and the first
+    /// chunk of them.
+    fn quic(&self, address: u64, image: &GuestRange<'_>) -> Result<Picture, DrawableError> {
+        let (width, height) = (image.read_u32(WIDTH), image.read_u32(WIDTH + 4));
+        let size = image.read_u32(DETAILS);
+        let data = self.reader.chunks(address.wrapping_add(DETAILS as u64 + 4))?;
+        let most = QUIC_HEAD + u64::from(width) * u64::from(height) * limits::QUIC_PIXEL;
+        if data.len() as u64 != u64::from(size) || u64::from(size) > most {
+            return Err(value("QUIC image with other than its data, bytes:", data.len() as u64));
+        }
+        let mut bytes = vec![0; data.len()];
+        data.read(0, &mut bytes);
+        Ok(Picture::from_quic(&bytes, width, height)?)
     }
 
     fn bitmap(&self, image: &GuestRange<'_>) -> Result<Bitmap<'memory>, DrawableError> {
@@ -108,10 +128,15 @@ impl<'memory> Details<'_, 'memory> {
 /// An image: its head, and what is particular to its type.
 const IMAGE: usize = 48;
 const KIND: usize = 8;
+const WIDTH: usize = 10;
 const DETAILS: usize = 18;
 
 const BITMAP: u8 = 0;
+const QUIC: u8 = 1;
 const SURFACE: u8 = 104;
+
+/// Five words in front of a QUIC image, and three at most behind it.
+const QUIC_HEAD: u64 = 32;
 
 const HIGH_BITS_SET: u8 = 2;
 

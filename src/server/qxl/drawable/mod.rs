@@ -12,7 +12,7 @@ mod reader;
 
 use super::command::Place;
 use super::surface::{SurfaceError, Surfaces};
-use crate::canvas::{DrawError, Drawing, Raster, Rect, Region};
+use crate::canvas::{DrawError, Drawing, QuicError, Raster, Rect, Region};
 use crate::host::abi::{QXL_COMMAND_FLAG_COMPAT, QXL_COMMAND_FLAG_COMPAT_16BPP};
 use crate::host::guest_memory::{GuestMemory, GuestRange};
 use crate::host::memslot::SlotError;
@@ -31,6 +31,9 @@ pub(super) enum DrawableError {
     /// It cannot be drawn.
     #[error("drawable dropped: {0}")]
     Draw(#[from] DrawError),
+    /// A compressed image of its is wrong.
+    #[error("drawable dropped: {0}")]
+    Quic(#[from] QuicError),
     /// A field has a value that has no meaning, or one beyond a limit.
     #[error("drawable dropped: {what} {value}")]
     Value {
