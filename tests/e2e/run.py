@@ -27,6 +27,11 @@ ORDER = ["xorg", "migrate", "lifecycle", "agent", "stream_wire", "stream", "smar
          "hotplug", "usb", "xspice", "gl", "video", "custom_channel", "documents", "statistics",
          "websocket", "reconnect", "log", "session"]
 
+# How much is told about a failure at the end of the output, of which CI keeps little.
+REASONS = 6
+REASON_LINES = 12
+LINE_CHARACTERS = 240
+
 # Test files whose guest has programs of Debian's in it, and the name of the set.
 PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent",
             "smartcard": "smartcard", "audio": "sound", "xorg": "xorg"}
@@ -129,10 +134,11 @@ class Run:
         timed_out = not timer.is_alive()
         timer.cancel()
         if process.wait() != 0:
-            tail = (logs / "log").read_text(errors="replace").strip().splitlines()[-1:]
+            tail = (logs / "log").read_text(errors="replace").strip().splitlines()[-5:]
             self._add({"check": f"{file}.runs", "passed": False, "seconds": 0, "facts": {},
+                       "where": tail,
                        "error": f"not done after {FILE_SECONDS} s" if timed_out
-                       else f"the test file ended with status {process.returncode}: {tail}"})
+                       else f"the test file ended with status {process.returncode}"})
 
     def _add(self, result):
         with self.lock:
@@ -172,6 +178,30 @@ def execute(runs, jobs):
     for lock in locks:
         lock.close()
     print(f"e2e: done in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def tell_reasons(runs):
+    """The last words, for whoever sees only the end: why checks failed."""
+    failed = [(run, result) for run in runs for result in run.results if not result["passed"]]
+    if not failed:
+        return
+    print("why they failed:")
+    for run, result in failed[:REASONS]:
+        print(f"  {run.title} {result['check']} ({result['seconds']} s)")
+        lines = result["error"].strip().splitlines() + result.get("where", [])
+        if len(lines) > REASON_LINES:
+            lines = lines[:REASON_LINES // 2] + ["..."] + lines[-REASON_LINES // 2:]
+        for line in lines:
+            print(f"    {one_line(line)}")
+    if len(failed) > REASONS:
+        rest = ", ".join(f"{run.title} {result['check']}" for run, result in failed[REASONS:])
+        print(one_line(f"  and {len(failed) - REASONS} more: {rest}"))
+
+
+def one_line(text):
+    text = " ".join(text.split())
+    half = LINE_CHARACTERS // 2
+    return text if len(text) <= LINE_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 def compare(paths):
@@ -225,6 +255,7 @@ def main():
     failed += sum(not run.results for run in runs)
     if options.differential:
         failed += compare(paths)
+    tell_reasons(runs)
     return 1 if failed else 0
 
 
