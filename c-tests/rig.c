@@ -144,3 +144,17 @@ bool rig_wait_events(int n)
 {
     return host_run_until(enough_events, &n, HOST_DEADLINE_MS);
 }
+
+int rig_server_end(const struct client *c)
+{
+    struct sockaddr_in own, peer;
+    socklen_t len = sizeof own;
+    EXPECT_EQ(getsockname(c->fd, (struct sockaddr *)&own, &len), 0);
+    for (int fd = 0; fd < 1024; fd++) {
+        len = sizeof peer;
+        if (fd != c->fd && getpeername(fd, (struct sockaddr *)&peer, &len) == 0 &&
+            peer.sin_family == AF_INET && peer.sin_port == own.sin_port)
+            return fd;
+    }
+    FAIL("the server's socket is not found");
+}

@@ -51,5 +51,7 @@ void rig_channel(struct rig *r, struct client *c, int type, int id, uint32_t ses
 /** The same with these words of common and channel capabilities. */
 void rig_channel_caps(struct rig *r, struct client *c, int type, int id, uint32_t session,
                       uint32_t common, uint32_t channel);
+/** The server's socket of this TCP connection: it is in this process too. */
+int rig_server_end(const struct client *c);
 
 #endif

@@ -426,6 +426,11 @@ static void negative_results_mean_later(void)
     close_bench(&b);
 }
 
+static bool was_written_to(void *opaque)
+{
+    return ((struct chardev *)opaque)->writes > 0;
+}
+
 /* With NOTIFY_WRITABLE there is no polling: the host says when there is room. */
 static void no_polling_with_notify_writable(void)
 {
@@ -433,9 +438,8 @@ static void no_polling_with_notify_writable(void)
     open_bench(&b, false);
     b.port.accept = 0;
     send_data(&b, 100, 100);
-    host_run_for(100);
+    EXPECT(host_run_until(was_written_to, &b.port, HOST_DEADLINE_MS));
     int writes = b.port.writes;
-    EXPECT(writes > 0);
     host_run_for(400);
     EXPECT_EQ(b.port.writes, writes);
     chardev_accept(&b.port, CHARDEV_UNLIMITED);

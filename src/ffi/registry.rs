@@ -148,7 +148,7 @@ pub unsafe extern "C" fn spice_server_register_channel(
 /// # Safety
 /// `statistics` is NULL or has as many good bytes as its `size` says.
 ///
-/// Shown by: c-tests/test-registry.c
+/// Shown by: c-tests/test-channel-statistics.c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_channel_statistics(
     server: *mut Server,

@@ -349,7 +349,7 @@ impl Connection {
     /// The queue's end for another thread; `rouse` makes the main loop come round.
     pub(super) fn outlet(&self, rouse: Box<dyn Fn() + Send + Sync>) -> Outlet {
         match &self.home {
-            Home::Main(_) => Outlet::on_main_loop(rouse),
+            Home::Main(_) => Outlet::on_main_loop(Arc::clone(&self.counters), rouse),
             Home::Thread(home) => {
                 let crossing = Arc::clone(&home.crossing);
                 Outlet::on_thread(self.id, crossing, home.io.fetcher(), rouse)

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::channel::pipe::Outgoing;
 use crate::net::crossing::Crossing;
 use crate::net::io_thread::{ConnectionId, Fetcher};
+use crate::stats::Counters;
 
 /// The queue's end. Clones are the same queue.
 #[derive(Clone, Debug)]
@@ -23,17 +24,20 @@ pub struct Outlet {
 
 #[derive(Clone, Debug)]
 enum Way {
-    Thread { id: ConnectionId, crossing: Arc<Crossing>, fetcher: Fetcher },
-    Main,
+    Thread {
+        id: ConnectionId,
+        crossing: Arc<Crossing>,
+        fetcher: Fetcher,
+    },
+    /// The counters say what waits in the connection.
+    Main(Arc<Counters>),
 }
 
 /// What waits for the main loop.
 pub(super) struct Gathered {
     waiting: Mutex<Waiting>,
-    /// Bytes that wait here, and those that waited in the connection when it was last
-    /// looked at.
+    /// Bytes that wait here.
     here: AtomicUsize,
-    beyond: AtomicUsize,
     rouse: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -57,8 +61,11 @@ impl Outlet {
     }
 
     /// Of a connection on the main loop, which `rouse` makes come round.
-    pub(super) fn on_main_loop(rouse: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { way: Way::Main, gathered: Arc::new(Gathered::new(rouse)) }
+    pub(super) fn on_main_loop(
+        counters: Arc<Counters>,
+        rouse: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self { way: Way::Main(counters), gathered: Arc::new(Gathered::new(rouse)) }
     }
 
     /// The main thread's end.
@@ -70,10 +77,8 @@ impl Outlet {
     pub fn queued(&self) -> usize {
         match &self.way {
             Way::Thread { crossing, .. } => crossing.unsent(),
-            Way::Main => {
-                let Gathered { here, beyond, .. } = &*self.gathered;
-                here.load(Ordering::Acquire) + beyond.load(Ordering::Acquire)
-            }
+            // In this order: what is handed on meanwhile counts twice and not never.
+            Way::Main(counters) => self.gathered.here.load(Ordering::Acquire) + counters.queued(),
         }
     }
 
@@ -86,7 +91,7 @@ impl Outlet {
                     fetcher.fetch(*id);
                 }
             }
-            Way::Main => {
+            Way::Main(_) => {
                 let bytes = message.head.len() + message.shared.len();
                 self.gathered.here.fetch_add(bytes, Ordering::AcqRel);
                 self.gathered.waiting.lock().messages.push_back(message);
@@ -109,8 +114,7 @@ impl Outlet {
 
 impl Gathered {
     fn new(rouse: Box<dyn Fn() + Send + Sync>) -> Self {
-        let (here, beyond) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { waiting: Mutex::default(), here, beyond, rouse }
+        Self { waiting: Mutex::default(), here: AtomicUsize::new(0), rouse }
     }
 
     /// Main thread: takes all that waits, and why the connection is to be closed.
@@ -119,9 +123,8 @@ impl Gathered {
         (std::mem::take(&mut waiting.messages), waiting.end.take())
     }
 
-    /// Main thread: what was taken has been handed on, and so many bytes wait there.
-    pub(super) fn set_beyond(&self, taken: usize, beyond: usize) {
-        self.beyond.store(beyond, Ordering::Release);
+    /// Main thread: what was taken, so many bytes, is in the connection's queue.
+    pub(super) fn handed_on(&self, taken: usize) {
         self.here.fetch_sub(taken, Ordering::AcqRel);
     }
 }
@@ -129,5 +132,28 @@ impl Gathered {
 impl std::fmt::Debug for Gathered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gathered").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_the_main_loop_nothing_is_queued_when_all_has_left() {
+        let counters = Arc::new(Counters::default());
+        let outlet = Outlet::on_main_loop(Arc::clone(&counters), Box::new(|| {}));
+        outlet.send(Outgoing::small(1, vec![0; 100]));
+        assert_eq!(outlet.queued(), 100);
+        let gathered = outlet.gathered();
+        assert_eq!(gathered.take().0.len(), 1);
+        counters.set_queued(106);
+        gathered.handed_on(100);
+        assert_eq!(outlet.queued(), 106);
+        // The socket takes it, by parts; nobody tells the outlet.
+        counters.set_queued(50);
+        assert_eq!(outlet.queued(), 50);
+        counters.set_queued(0);
+        assert_eq!(outlet.queued(), 0);
     }
 }

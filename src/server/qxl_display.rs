@@ -101,9 +101,9 @@ impl Viewer {
         if let Some(reason) = end {
             channel.doom(&self.connection, Ending::Fault(reason));
         }
-        // Asks in any case, to be told when the queue has emptied.
+        self.gathered.handed_on(taken);
+        // Asks in any case, to be told when the queue has shrunk.
         let full = self.connection.is_full();
-        self.gathered.set_beyond(taken, self.connection.queued());
         if taken > 0 && !full {
             channel.display().handle_drained();
         }
@@ -213,16 +213,7 @@ impl Served for QxlDisplay {
         Ok(())
     }
 
-    fn handle_drained(&self, connection: &Rc<Connection>) {
-        let viewer = self
-            .viewers
-            .borrow()
-            .iter()
-            .find(|viewer| viewer.connection.id == connection.id)
-            .cloned();
-        if let Some(viewer) = viewer {
-            viewer.gathered.set_beyond(0, connection.queued());
-            self.display().handle_drained();
-        }
+    fn handle_drained(&self, _: &Rc<Connection>) {
+        self.display().handle_drained();
     }
 }

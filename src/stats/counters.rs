@@ -94,6 +94,11 @@ impl Counters {
         }
     }
 
+    /// How many bytes wait for the client, as was said last.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed) as usize
+    }
+
     /// A message of the client's has to wait for its receiver. Main thread.
     pub fn block_in(&self, now: Nanoseconds) {
         self.blocked_in.start(now);

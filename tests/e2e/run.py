@@ -27,6 +27,18 @@ ORDER = ["xorg", "migrate", "lifecycle", "agent", "stream_wire", "stream", "smar
          "hotplug", "usb", "xspice", "gl", "video", "custom_channel", "documents", "statistics",
          "websocket", "reconnect", "log", "session"]
 
+# Test files that compare times with bounds: nothing else runs beside them, and they get no
+# second chance. What they do to the machine would be felt by the others, too.
+ALONE = ["flood"]
+
+# Of more test files than that, what failed does not run again: it is not the machine's load.
+AGAIN = 6
+
+# How much is told about a failure at the end of the output, of which CI keeps little.
+REASONS = 6
+REASON_LINES = 12
+LINE_CHARACTERS = 240
+
 # Test files whose guest has programs of Debian's in it, and the name of the set.
 PROGRAMS = {"webdav": "webdav", "agent": "vdagent", "agent_policy": "vdagent",
             "smartcard": "smartcard", "audio": "sound", "xorg": "xorg"}
@@ -84,6 +96,7 @@ class Run:
         self.logs = STATE / self.title
         self.results = []
         self.lock = threading.Lock()
+        self.unsteady = {}
 
     def reserve(self):
         """Two runs must not write the same logs: waits for the other one. Returns what is to
@@ -111,7 +124,49 @@ class Run:
         return path
 
     def run_file(self, file, only):
-        logs = self.logs / file
+        """Runs the checks of a test file and keeps their results."""
+        for result in self._checks(file, only, self.logs / file):
+            with self.lock:
+                self.results.append(result)
+
+    def run_again(self):
+        """What failed beside other jobs runs once more, alone, and that result counts; the
+        first failure is kept in `unsteady` when it passes now."""
+        for file, checks in self.failed_beside_others().items():
+            print(f"e2e: {self.title}: once more, alone: {file}.{{{','.join(checks)}}}", flush=True)
+            # How a machine ends, or a file, can only be asked of all of it.
+            whole = not {"quits", "runs"}.isdisjoint(checks)
+            again = self._checks(file, [] if whole else checks, self.logs / "again" / file)
+            self._settle(file, {result["check"]: result for result in again})
+
+    def failed_beside_others(self):
+        """Test files, and which of their checks failed."""
+        failed = {}
+        for result in self.results:
+            file, _, check = result["check"].partition(".")
+            if not result["passed"] and file not in ALONE:
+                failed.setdefault(file, []).append(check)
+        return failed
+
+    def _settle(self, file, again):
+        """Puts the results of a file's second run in the places of failures."""
+        kept = {}
+        for result in self.results:
+            check = result["check"]
+            second = again.pop(check, None)
+            if result["passed"]:
+                kept[check] = result if second is None or second["passed"] else second
+                continue
+            if second is None and check == f"{file}.runs":
+                self.unsteady[check] = result["error"]
+                continue
+            kept[check] = second or result
+            if kept[check]["passed"]:
+                self.unsteady[check] = result["error"]
+        self.results = [*kept.values(), *again.values()]
+
+    def _checks(self, file, only, logs):
+        """Runs a test file in a process of its own and yields the results as they come."""
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
         command = [sys.executable, HERE / "run_file.py", f"test_{file}", "--lib", self.lib,
@@ -125,34 +180,52 @@ class Run:
         timer = threading.Timer(FILE_SECONDS, process.kill)
         timer.start()
         for line in process.stdout:
-            self._add(json.loads(line))
+            yield self._tell(json.loads(line))
         timed_out = not timer.is_alive()
         timer.cancel()
         if process.wait() != 0:
-            tail = (logs / "log").read_text(errors="replace").strip().splitlines()[-1:]
-            self._add({"check": f"{file}.runs", "passed": False, "seconds": 0, "facts": {},
-                       "error": f"not done after {FILE_SECONDS} s" if timed_out
-                       else f"the test file ended with status {process.returncode}: {tail}"})
+            tail = (logs / "log").read_text(errors="replace").strip().splitlines()[-5:]
+            yield self._tell({
+                "check": f"{file}.runs", "passed": False, "seconds": 0, "facts": {}, "where": tail,
+                "error": f"not done after {FILE_SECONDS} s" if timed_out
+                else f"the test file ended with status {process.returncode}"})
 
-    def _add(self, result):
+    def _tell(self, result):
+        word = "ok  " if result["passed"] else "FAIL"
         with self.lock:
-            self.results.append(result)
-            word = "ok  " if result["passed"] else "FAIL"
             print(f"{word} {self.title} {result['check']} ({result['seconds']} s)", flush=True)
             if result["error"]:
                 print(f"     {result['error']}", flush=True)
+        return result
 
 
 def execute(runs, jobs):
     """Runs the test files of all runs, `jobs` at a time, the longest first: one queue, so that
-    no run has an end of its own at which processors idle."""
+    no run has an end of its own at which processors idle. Then come those that have to be
+    alone, and what failed beside others."""
     files = test_files(runs[0].options.names)
-    work = queue.Queue()
-    for file, only in files.items():
-        for run in runs:
-            work.put((run, file, only))
+    work = [(run, file, only) for file, only in files.items() for run in runs]
+    together = [item for item in work if item[1] not in ALONE]
     titles = ", ".join(run.title for run in runs)
     print(f"e2e: {len(files)} test files on: {titles}", flush=True)
+    begin = time.monotonic()
+    locks = [run.reserve() for run in runs]
+    work_through(together, jobs)
+    work_through([item for item in work if item[1] in ALONE], 1)
+    failed = sum(len(run.failed_beside_others()) for run in runs)
+    if min(jobs, len(together)) > 1 and failed <= AGAIN:
+        for run in runs:
+            run.run_again()
+    for lock in locks:
+        lock.close()
+    print(f"e2e: done in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def work_through(items, jobs):
+    """Runs test files, `jobs` at a time."""
+    work = queue.Queue()
+    for item in items:
+        work.put(item)
 
     def take():
         while True:
@@ -162,16 +235,42 @@ def execute(runs, jobs):
                 return
             run.run_file(file, only)
 
-    begin = time.monotonic()
-    locks = [run.reserve() for run in runs]
     workers = [threading.Thread(target=take) for _ in range(max(1, jobs))]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    for lock in locks:
-        lock.close()
-    print(f"e2e: done in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def tell_unsteady(runs):
+    """What passed only when it was alone: counted as passed, and not hidden."""
+    for run in runs:
+        for check, error in run.unsteady.items():
+            print(f"unsteady: {run.title} {check} (first failure: {one_line(error)})")
+
+
+def tell_reasons(runs):
+    """The last words, for whoever sees only the end: why checks failed."""
+    failed = [(run, result) for run in runs for result in run.results if not result["passed"]]
+    if not failed:
+        return
+    print("why they failed:")
+    for run, result in failed[:REASONS]:
+        print(f"  {run.title} {result['check']} ({result['seconds']} s)")
+        lines = result["error"].strip().splitlines() + result.get("where", [])
+        if len(lines) > REASON_LINES:
+            lines = lines[:REASON_LINES // 2] + ["..."] + lines[-REASON_LINES // 2:]
+        for line in lines:
+            print(f"    {one_line(line)}")
+    if len(failed) > REASONS:
+        rest = ", ".join(f"{run.title} {result['check']}" for run, result in failed[REASONS:])
+        print(one_line(f"  and {len(failed) - REASONS} more: {rest}"))
+
+
+def one_line(text):
+    text = " ".join(text.split())
+    half = LINE_CHARACTERS // 2
+    return text if len(text) <= LINE_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 def compare(paths):
@@ -225,6 +324,8 @@ def main():
     failed += sum(not run.results for run in runs)
     if options.differential:
         failed += compare(paths)
+    tell_unsteady(runs)
+    tell_reasons(runs)
     return 1 if failed else 0
 
 

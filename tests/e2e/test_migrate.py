@@ -58,7 +58,10 @@ def migrate(vm, there):
 def move(vm, there, client):
     """The machine goes, and its client with it."""
     mark = client.events.mark()
+    count, before = len(clients_of(vm)), peers(there)
     announce(vm, there.port)
+    # QEMU does not wait: whoever is not there when the machine is has to begin anew.
+    wait_until(lambda: len(peers(there) - before) == count, 10, "the client at the other host")
     migrate(vm, there)
     client.wait("migration", 30, mark, state="none")
     assert client.seen("migration", mark, state="migrating") or \
@@ -70,6 +73,10 @@ def move(vm, there, client):
 
 def clients_of(vm):
     return vm.qmp.command("query-spice").get("channels", [])
+
+
+def peers(vm):
+    return {c["port"] for c in clients_of(vm)}
 
 
 def begin(vm, client, script):

@@ -19,6 +19,8 @@ from .qemu import Qemu, free_port
 from .spice_client import SpiceClient
 from .spicy import Spicy
 
+TESTS = Path(__file__).parent.parent
+
 # A client that closes its socket before it has read everything resets the
 # connection, and both libraries say so. Every client that ends may do that.
 CLIENT_GONE = r"Spice: .*(Connection reset by peer|Broken pipe)"
@@ -154,13 +156,14 @@ class Bench:
     def _run_one(self, name, body):
         self.facts = {}
         begin = time.monotonic()
-        error = None
+        error, where = None, []
         try:
             body()
         except Exception as problem:
             (self.logs / f"{name}.traceback").write_text(traceback.format_exc())
             error = f"{type(problem).__name__}: {problem}" if str(problem) else traceback.format_exc(-1)
             error += self._vm_state()
+            where = frames(problem)
         for client in self._clients:
             client.stop()
             if not error:
@@ -185,6 +188,7 @@ class Bench:
             "passed": error is None,
             "seconds": round(time.monotonic() - begin, 1),
             "error": error,
+            "where": where,
             "facts": self.facts,
         }
 
@@ -196,3 +200,10 @@ class Bench:
             if vm is not None and self.complaints(vm):
                 text += f" [QEMU's stderr ends: {self.complaints(vm)[-3:]}]"
         return text
+
+
+def frames(problem):
+    """The lines of the tests that led to an exception, outermost first."""
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}: {frame.line}"
+            for frame in traceback.extract_tb(problem.__traceback__)
+            if Path(frame.filename).is_relative_to(TESTS) and frame.name not in ("_run_one", "<lambda>")]
