@@ -14,6 +14,7 @@ enum {
     SOUND_CAPS = PLAYBACK_CAP_VOLUME,
     RATE = 48000,
     TIME_OUT = 10000,
+    PORT_OPENED = 0,
 };
 
 /* ---- source ---- */
@@ -172,6 +173,23 @@ static void sound_leaves(void)
     rig_close(&b.a.r);
 }
 
+/** A stream device's screen begins anew at the other host. */
+static void a_stream_device_leaves(void)
+{
+    struct mover b;
+    mover_open_source(&b, "port", "org.spice-space.stream.0");
+    spice_server_port_event(&b.device.sin, PORT_OPENED);
+    b.a.session = mover_link_main(&b, 0);
+    rig_channel(&b.a.r, &b.c, CH_DISPLAY, 0, b.a.session);
+    struct message m;
+    mover_begin(&b);
+    mover_find(&b.c, S_MIGRATE, &m);
+    EXPECT(m.size == 4 && get32(m.body) == 0);
+    message_free(&m);
+    client_close(&b.c);
+    mover_close_source(&b);
+}
+
 /* ---- target ---- */
 
 /** Levels are those that the client has; what sounds is told again. */
@@ -284,6 +302,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(compressed_bytes_wait),
     TAP_CASE(an_agent_cut_in_a_chunk_header),
     TAP_CASE(sound_leaves),
+    TAP_CASE(a_stream_device_leaves),
     TAP_CASE(sound_comes),
     TAP_CASE(a_device_takes_it_bit_by_bit),
     TAP_CASE(a_client_that_does_not_leave),

@@ -123,7 +123,7 @@ def encrypted(bench):
                         cert_subject=pki.subject)
     pki.renew(name="there")
     there = target(bench, spice=spice)
-    # As libvirt says it; without a word of the plain port QEMU tells clients of port 65535.
+    # Without a word of the plain port clients are told of 65535, and spice-gtk tries it.
     where = {"port": 0, "tls_port": there.tls_port, "cert_subject": pki.subject}
     receive_through_a_move(vm, there, client, 24 * MIB, **where)
     channels = there.qmp.command("query-spice")["channels"]
