@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A thousand connections that come and go, on six servers; afterwards nothing is
- * left: no timer, watch, descriptor or thread (rig_close), and memory has stopped
+ * A thousand connections that come and go, on six servers, and machines that move on a
+ * seventh; afterwards nothing is left: no timer, watch, descriptor or thread (rig_close), and memory has stopped
  * growing early.  `scripts/valgrind-cycles` runs the same with a leak check.
  *
  * CYCLES=N replaces the thousand.
  */
 #define _GNU_SOURCE
 #include "chardev.h"
+#include "mover.h"
 #include "rig.h"
 
 #include <stdlib.h>
@@ -183,6 +184,53 @@ static void hot_plug(void)
     rig_close(&r);
 }
 
+/** A session moves away with bytes that the device has not taken, and another one comes
+ *  with as many. */
+static void machines_that_move(void)
+{
+    struct mover b;
+    struct message main, port;
+    struct growth g = { 0 };
+    int n = share(50);
+    uint8_t body[SVMD + 5];
+    put_magic(body, "SVMD");
+    memcpy(put_block(body + 8, UINT32_MAX, UINT32_MAX, 5, 0, SVMD), "moved", 5);
+    mover_open_source(&b, NULL, NULL);
+    for (int i = 0; i < n; i++) {
+        b.m.connect_completes = b.m.end_completes = 0;
+        chardev_add_port(&b.device, b.a.r.server, "org.example.0");
+        b.device.accept = 2;
+        spice_server_vm_start(b.a.r.server);
+        b.a.session = mover_link_main(&b, 0);
+        rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+        EXPECT(client_send(&b.c, VMC_DATA, "stays and moves", 15));
+        EXPECT(chardev_wait_input(&b.device, 2));
+        mover_begin(&b);
+        mover_take_along(&b.c, &port);
+        mover_take_along(&b.a.c, &main);
+        EXPECT_EQ(port.size, SVMD + 13);
+        message_free(&port);
+        client_close(&b.c);
+        client_close(&b.a.c);
+        mover_ended(&b);
+        chardev_remove(&b.device);
+        chardev_add_port(&b.device, b.a.r.server, "org.example.0");
+        mover_open_target(&b);
+        rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+        EXPECT(client_send(&b.a.c, C_MIGRATE_DATA, main.body, main.size));
+        EXPECT(client_send(&b.c, C_MIGRATE_DATA, body, sizeof body));
+        spice_server_vm_start(b.a.r.server);
+        EXPECT(chardev_wait_input(&b.device, 5));
+        message_free(&main);
+        client_close(&b.c);
+        client_close(&b.a.c);
+        EXPECT(chardev_wait_states(&b.device, 2));
+        chardev_remove(&b.device);
+        watch_growth(&g, i, n);
+    }
+    mover_close_target(&b);
+}
+
 static const struct tap_case cases[] = {
     TAP_CASE(main_channel),
     TAP_CASE(main_and_port),
@@ -190,6 +238,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(wrong_password),
     TAP_CASE(broken_links),
     TAP_CASE(hot_plug),
+    TAP_CASE(machines_that_move),
 };
 
 int main(int argc, char **argv)

@@ -3,23 +3,12 @@
  * case plays one of the two hosts' counterpart: the client, which carries the body of
  * MIGRATE_DATA and can look at it or write it. */
 #define _GNU_SOURCE
-#include "agent.h"
-#include "devices.h"
 #include "differences.h"
-#include "rig.h"
+#include "mover.h"
 
 #include <stdlib.h>
 
 enum {
-    S_MIGRATE_DATA = 2,
-    S_MAIN_BEGIN_SEAMLESS = 116,
-    S_MAIN_SEAMLESS_ACK = 117,
-    C_MAIN_DO_SEAMLESS = 110,
-    C_MAIN_CONNECTED_SEAMLESS = 111,
-    MAIN_CAPS = 0xf,
-    COMMON_CAPS = 0xb, /**< authentication, and mini headers */
-    BLOCK = 25,
-    SVMD = 33,
     MNMD = 65,
     SCMD = 42,
     DCMD = 80,
@@ -35,228 +24,84 @@ enum {
     VSC_HEADER = 12,
 };
 
-/** A host with an agent or another device, and its client. */
-struct bench {
-    struct agent_bench a;
-    struct chardev device;
-    struct qxl q;
-    struct client c; /**< the device's channel, or another one */
-    SpiceMigrateInterface interface;
-    SpiceMigrateInstance instance;
-};
-
-static int connected, ended;
-
-static void connect_complete(SpiceMigrateInstance *sin)
-{
-    (void)sin;
-    connected++;
-}
-
-static void end_complete(SpiceMigrateInstance *sin)
-{
-    (void)sin;
-    ended++;
-}
-
-static bool is_connected(void *unused)
-{
-    (void)unused;
-    return connected > 0;
-}
-
-static bool is_ended(void *unused)
-{
-    (void)unused;
-    return ended > 0;
-}
-
-static void open_server(struct bench *b)
-{
-    *b = (struct bench){
-        .interface = {
-            .base = { "migration", "test", SPICE_INTERFACE_MIGRATION_MAJOR,
-                      SPICE_INTERFACE_MIGRATION_MINOR },
-            .migrate_connect_complete = connect_complete,
-            .migrate_end_complete = end_complete,
-        },
-    };
-    b->instance.base.sif = &b->interface.base;
-    rig_open(&b->a.r);
-    spice_server_set_seamless_migration(b->a.r.server, 1);
-    EXPECT_EQ(spice_server_add_interface(b->a.r.server, &b->instance.base), 0);
-}
-
-static uint32_t link_main(struct bench *b, uint32_t session)
-{
-    struct link l;
-    struct message m;
-    link_init(&l, CH_MAIN, 0, session);
-    link_set_caps(&l, COMMON_CAPS, MAIN_CAPS);
-    rig_connect(&b->a.r, &b->a.c);
-    EXPECT_EQ(client_link_with(&b->a.c, &l, ""), LINK_OK);
-    if (session)
-        return session;
-    client_expect(&b->a.c, S_MAIN_INIT, &m);
-    session = get32(m.body);
-    message_free(&m);
-    return session;
-}
-
-/** The next message of this type; others are passed over. */
-static void find(struct client *c, uint16_t type, struct message *m)
-{
-    for (;;) {
-        EXPECT_MSG(client_next(c, m), "no message, expected type %d", type);
-        if (m->type == type)
-            return;
-        EXPECT_MSG(m->type != S_MIGRATE_DATA, "MIGRATE_DATA, expected %d", type);
-        message_free(m);
-    }
-}
-
-/* ---- source ---- */
-
-static void open_source(struct bench *b, const char *subtype, const char *port)
-{
-    open_server(b);
-    if (subtype) {
-        chardev_prepare(&b->device, subtype, port);
-        EXPECT_EQ(chardev_add(&b->device, b->a.r.server), 0);
-    }
-    spice_server_vm_start(b->a.r.server);
-}
-
-static void begin_to_move(struct bench *b)
-{
-    struct message m;
-    EXPECT_EQ(spice_server_migrate_connect(b->a.r.server, "127.0.0.1", 5999, -1, NULL), 0);
-    find(&b->a.c, S_MAIN_BEGIN_SEAMLESS, &m);
-    message_free(&m);
-    EXPECT(client_send(&b->a.c, C_MAIN_CONNECTED_SEAMLESS, NULL, 0));
-    EXPECT(host_run_until(is_connected, NULL, tap_ms(HOST_DEADLINE_MS)));
-    spice_server_vm_stop(b->a.r.server);
-    EXPECT_EQ(spice_server_migrate_end(b->a.r.server, 1), 0);
-}
-
-static void take_along(struct client *c, struct message *m)
-{
-    find(c, S_MIGRATE, m);
-    EXPECT_EQ(m->size, 4);
-    EXPECT_EQ(get32(m->body), 3);
-    message_free(m);
-    EXPECT(client_send(c, C_FLUSH_MARK, NULL, 0));
-    client_expect(c, S_MIGRATE_DATA, m);
-}
-
-static void close_source(struct bench *b)
-{
-    client_close(&b->a.c);
-    EXPECT(host_run_until(is_ended, NULL, tap_ms(HOST_DEADLINE_MS)));
-    if (b->device.added)
-        chardev_remove(&b->device);
-    if (b->a.agent.added)
-        chardev_remove(&b->a.agent);
-    spice_server_remove_interface(&b->instance.base);
-    rig_close(&b->a.r);
-}
-
-static void expect_body(const struct message *m, const char *magic, const void *rest, size_t n)
-{
-    EXPECT(m->size >= 8 && !memcmp(m->body, magic, 4));
-    EXPECT_EQ(get32(m->body + 4), 1);
-    for (size_t i = 0; i < n && 8 + i < m->size; i++) {
-        int got = m->body[8 + i], want = ((const uint8_t *)rest)[i];
-        EXPECT_MSG(got == want, "byte %zu is %02x, not %02x", i, got, want);
-    }
-    EXPECT_EQ(m->size, 8 + n);
-}
-
-static uint8_t *put_block(uint8_t *p, uint32_t client, uint32_t server, uint32_t size,
-                          uint32_t price, uint32_t at)
-{
-    p = put8(put32(p, 1), 1);
-    return put32(put32(put32(put32(put32(p, client), server), size), price), at);
-}
-
 static void data_that_the_device_has_not_taken(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[64], *p = rest;
-    open_source(&b, "port", "org.example.0");
+    mover_open_source(&b, "port", "org.example.0");
     b.device.accept = 2;
-    b.a.session = link_main(&b, 0);
+    b.a.session = mover_link_main(&b, 0);
     rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     EXPECT(client_send(&b.c, VMC_DATA, "abc", 3));
     EXPECT(client_send(&b.c, VMC_DATA, "defg", 4));
     EXPECT(chardev_wait_input(&b.device, 2));
-    begin_to_move(&b);
-    take_along(&b.c, &m);
+    mover_begin(&b);
+    mover_take_along(&b.c, &m);
     p = put_block(p, UINT32_MAX, UINT32_MAX, 5, 0, SVMD);
     memcpy(p, "cdefg", 5);
-    expect_body(&m, "SVMD", rest, BLOCK + 5);
+    expect_moved(&m, "SVMD", rest, BLOCK + 5);
     message_free(&m);
     client_close(&b.c);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 static void nothing_waits(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[64];
-    open_source(&b, "port", "org.example.0");
-    b.a.session = link_main(&b, 0);
+    mover_open_source(&b, "port", "org.example.0");
+    b.a.session = mover_link_main(&b, 0);
     rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
-    begin_to_move(&b);
-    take_along(&b.c, &m);
+    mover_begin(&b);
+    mover_take_along(&b.c, &m);
     put_block(rest, UINT32_MAX, UINT32_MAX, 0, 0, 0);
-    expect_body(&m, "SVMD", rest, BLOCK);
+    expect_moved(&m, "SVMD", rest, BLOCK);
     message_free(&m);
     client_close(&b.c);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 static void movements_are_counted(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t motion[10] = { 0 };
-    open_source(&b, NULL, NULL);
-    b.a.session = link_main(&b, 0);
+    mover_open_source(&b, NULL, NULL);
+    b.a.session = mover_link_main(&b, 0);
     rig_channel(&b.a.r, &b.c, CH_INPUTS, 0, b.a.session);
     for (int i = 0; i < 6; i++)
         EXPECT(client_send(&b.c, C_INPUTS_MOTION, motion, sizeof motion));
-    find(&b.c, S_INPUTS_MOTION_ACK, &m);
+    mover_find(&b.c, S_INPUTS_MOTION_ACK, &m);
     message_free(&m);
-    begin_to_move(&b);
-    find(&b.c, S_MIGRATE, &m);
+    mover_begin(&b);
+    mover_find(&b.c, S_MIGRATE, &m);
     message_free(&m);
     for (int i = 0; i < 5; i++)
         EXPECT(client_send(&b.c, C_INPUTS_MOTION, motion, sizeof motion));
     EXPECT(client_send(&b.c, C_FLUSH_MARK, NULL, 0));
     client_expect(&b.c, S_MIGRATE_DATA, &m);
-    expect_body(&m, "ICMD", "\x07\0", 2);
+    expect_moved(&m, "ICMD", "\x07\0", 2);
     message_free(&m);
     client_close(&b.c);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 /** A source with an agent that talks with the client. */
-static void open_agent_source(struct bench *b)
+static void open_agent_source(struct mover *b)
 {
-    open_server(b);
+    mover_open_server(b);
     agent_add(&b->a);
     spice_server_vm_start(b->a.r.server);
-    b->a.session = link_main(b, 0);
+    b->a.session = mover_link_main(b, 0);
     agent_start(&b->a.c, 7);
     agent_settle(&b->a.c);
 }
 
 static void an_agent_cut_in_a_head(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[128], *p = rest, header[CHUNK];
     uint8_t *said = agent_message(CLIPBOARD, "hello", 5);
@@ -264,8 +109,8 @@ static void an_agent_cut_in_a_head(void)
     put32(put32(header, PORT_CLIENT), HEAD + 5);
     chardev_queue(&b.a.agent, header, CHUNK);
     chardev_say(&b.a.agent, said, 7);
-    begin_to_move(&b);
-    take_along(&b.a.c, &m);
+    mover_begin(&b);
+    mover_take_along(&b.a.c, &m);
     p = put8(put_block(p, WINDOW, 7, 0, 0, 0), 1);
     /* So much is left of the chunk: behind the piece, or in truth. */
     uint32_t left = (uint32_t)differs(DIFF_BEGUN_HEAD, HEAD + 5 - 7, 0);
@@ -275,15 +120,15 @@ static void an_agent_cut_in_a_head(void)
     size_t shift = (size_t)differs(DIFF_BEGUN_HEAD, 2, 0);
     memset(p, 0, shift);
     memcpy(p + shift, said, 7);
-    expect_body(&m, "MNMD", rest, MNMD - 8 + shift + 7);
+    expect_moved(&m, "MNMD", rest, MNMD - 8 + shift + 7);
     message_free(&m);
     free(said);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 static void an_agent_cut_in_a_body(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[128], *p = rest, header[CHUNK];
     uint8_t *said = agent_message(CLIPBOARD, "hello", 5);
@@ -291,22 +136,22 @@ static void an_agent_cut_in_a_body(void)
     put32(put32(header, PORT_CLIENT), HEAD + 5);
     chardev_queue(&b.a.agent, header, CHUNK);
     chardev_say(&b.a.agent, said, HEAD + 2);
-    begin_to_move(&b);
+    mover_begin(&b);
     client_gets_bytes(&b.a.c, said, HEAD + 2);
-    take_along(&b.a.c, &m);
+    mover_take_along(&b.a.c, &m);
     p = put8(put_block(p, WINDOW, (uint32_t)differs(DIFF_LAST_PIECE, 6, 7), 0, 0, 0), 1);
     p = put32(put32(put32(p, CHUNK), PORT_CLIENT), 3);
     p = put32(put32(put8(p, 1), 0), 0);
     put8(put32(put8(put32(p, 3), 0), 0), 0);
-    expect_body(&m, "MNMD", rest, MNMD - 8);
+    expect_moved(&m, "MNMD", rest, MNMD - 8);
     message_free(&m);
     free(said);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 static void a_client_cut_in_a_message(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[128], *p = rest;
     uint8_t *said = agent_message(CLIPBOARD, "hello", 5);
@@ -314,48 +159,48 @@ static void a_client_cut_in_a_message(void)
     b.a.agent.accept = 3;
     EXPECT(client_send(&b.a.c, C_MAIN_AGENT_DATA, said, HEAD + 1));
     EXPECT(chardev_wait_input(&b.a.agent, 3));
-    begin_to_move(&b);
-    take_along(&b.a.c, &m);
+    mover_begin(&b);
+    mover_take_along(&b.a.c, &m);
     p = put8(put_block(p, WINDOW - 1, 7, CHUNK + HEAD + 1 - 3, 1, MNMD), 1);
     p = put64(put32(p, 0), 0);
     p = put32(put32(put8(p, 0), 0), 0);
     p = put8(put32(put8(put32(p, 0), 0), 4), 0);
     p = put32(put8(p, 0), HEAD + 1); /* the rest of the chunk's header */
     memcpy(p, said, HEAD + 1);
-    expect_body(&m, "MNMD", rest, MNMD - 8 + 5 + HEAD + 1);
+    expect_moved(&m, "MNMD", rest, MNMD - 8 + 5 + HEAD + 1);
     message_free(&m);
     free(said);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 /** The screen's client has seen it. */
-static void open_display_source(struct bench *b)
+static void open_display_source(struct mover *b)
 {
     struct message m;
     uint8_t init[14];
-    open_server(b);
+    mover_open_server(b);
     EXPECT_EQ(spice_server_set_streaming_video(b->a.r.server, SPICE_STREAM_VIDEO_OFF), 0);
     qxl_prepare(&b->q, 0);
     qxl_add(&b->q, b->a.r.server);
     qxl_create_primary(&b->q, SIDE, SIDE);
     spice_server_vm_start(b->a.r.server);
-    b->a.session = link_main(b, 0);
+    b->a.session = mover_link_main(b, 0);
     rig_channel(&b->a.r, &b->c, CH_DISPLAY, 0, b->a.session);
     b->c.acknowledges = true;
     put32(put8(put64(put8(init, 3), 1000), 4), 500);
     EXPECT(client_send(&b->c, D_INIT, init, sizeof init));
-    find(&b->c, D_SURFACE_CREATE, &m);
+    mover_find(&b->c, D_SURFACE_CREATE, &m);
     message_free(&m);
 }
 
 static void a_screen(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[128], *p = rest;
     open_display_source(&b);
-    begin_to_move(&b);
-    take_along(&b.c, &m);
+    mover_begin(&b);
+    mover_take_along(&b.c, &m);
     EXPECT_EQ(m.size, DCMD + 8);
     p = put8(put64(p, get64(m.body + 8)), 0);
     p = put8(put64(put8(p, 3), 1000), 1);
@@ -364,14 +209,14 @@ static void a_screen(void)
     p = put32(put32(put8(p, 4), 500), 4);
     p = put64(p, get64(m.body + 68)); /* the last image of the dictionary */
     put32(put32(put32(p, DCMD), 1), 0);
-    expect_body(&m, "DCMD", rest, DCMD - 8 + 8);
+    expect_moved(&m, "DCMD", rest, DCMD - 8 + 8);
     EXPECT(get64(m.body + 8) > 0);
     message_free(&m);
     client_close(&b.c);
     client_close(&b.a.c);
-    EXPECT(host_run_until(is_ended, NULL, tap_ms(HOST_DEADLINE_MS)));
+    mover_ended(&b);
     qxl_remove(&b.q);
-    spice_server_remove_interface(&b.instance.base);
+    spice_server_remove_interface(&b.m.sin.base);
     rig_close(&b.a.r);
 }
 
@@ -382,11 +227,11 @@ static uint8_t *put_be(uint8_t *p, uint32_t v)
 
 static void a_card_cut_in_a_message(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[128], *p = rest, said[5], add[VSC_HEADER + 2];
-    open_source(&b, "smartcard", NULL);
-    b.a.session = link_main(&b, 0);
+    mover_open_source(&b, "smartcard", NULL);
+    b.a.session = mover_link_main(&b, 0);
     b.device.accept = 4;
     rig_channel(&b.a.r, &b.c, CH_SMARTCARD, 0, b.a.session);
     put16(put32(put32(put32(add, VSC_READER_ADD), UINT32_MAX), 2), 0);
@@ -394,30 +239,30 @@ static void a_card_cut_in_a_message(void)
     EXPECT(chardev_wait_input(&b.device, 4));
     put8(put_be(said, VSC_ATR), 0);
     chardev_say(&b.device, said, sizeof said);
-    begin_to_move(&b);
-    take_along(&b.c, &m);
+    mover_begin(&b);
+    mover_take_along(&b.c, &m);
     /* Without flow control it does not matter whose tokens the bytes cost. */
     p = put_block(p, UINT32_MAX, UINT32_MAX, VSC_HEADER - 4, get32(m.body + 8 + 17), SCMD);
     p = put32(put32(put8(p, 1), sizeof said), SCMD + VSC_HEADER - 4);
     p = put_be(put_be(p, 0), 0);
     memcpy(p, said, sizeof said);
-    expect_body(&m, "SCMD", rest, SCMD - 8 + VSC_HEADER - 4 + sizeof said);
+    expect_moved(&m, "SCMD", rest, SCMD - 8 + VSC_HEADER - 4 + sizeof said);
     message_free(&m);
     client_close(&b.c);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 /** More than the device's queue takes, and what was on its way when the client was told. */
 static void a_full_queue(void)
 {
     enum { MESSAGES = 400, LENGTH = 10000 };
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t *data = malloc(MESSAGES * LENGTH);
     chardev_fill(data, MESSAGES * LENGTH, 0);
-    open_source(&b, "port", "org.example.0");
+    mover_open_source(&b, "port", "org.example.0");
     b.device.accept = 5;
-    b.a.session = link_main(&b, 0);
+    b.a.session = mover_link_main(&b, 0);
     rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     uint8_t *bytes = malloc(MESSAGES * (6 + LENGTH)), *end = bytes;
     for (int i = 0; i < MESSAGES; i++) {
@@ -427,9 +272,9 @@ static void a_full_queue(void)
     }
     size_t sent = client_write_some(&b.c, bytes, (size_t)(end - bytes), 200);
     EXPECT_MSG(sent > 300000 && sent < (size_t)(end - bytes), "%zu bytes were taken", sent);
-    begin_to_move(&b);
+    mover_begin(&b);
     EXPECT(client_write(&b.c, bytes + sent, (size_t)(end - bytes) - sent));
-    take_along(&b.c, &m);
+    mover_take_along(&b.c, &m);
     EXPECT_EQ(m.size, SVMD + MESSAGES * LENGTH - 5);
     EXPECT_EQ(get32(m.body + 8 + 13), MESSAGES * LENGTH - 5);
     EXPECT(!memcmp(m.body + SVMD, data + 5, MESSAGES * LENGTH - 5));
@@ -437,21 +282,21 @@ static void a_full_queue(void)
     free(bytes);
     free(data);
     client_close(&b.c);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 /** What comes behind MIGRATE belongs to what moves. */
 static void words_behind_migrate(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
-    open_source(&b, "port", "org.example.0");
+    mover_open_source(&b, "port", "org.example.0");
     b.device.accept = 0;
-    b.a.session = link_main(&b, 0);
+    b.a.session = mover_link_main(&b, 0);
     rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     EXPECT(client_send(&b.c, VMC_DATA, "abc", 3));
-    begin_to_move(&b);
-    find(&b.c, S_MIGRATE, &m);
+    mover_begin(&b);
+    mover_find(&b.c, S_MIGRATE, &m);
     message_free(&m);
     EXPECT(client_send(&b.c, VMC_DATA, "def", 3));
     /* 0.15.1 tells it, and spice-gtk takes that for the data */
@@ -463,34 +308,34 @@ static void words_behind_migrate(void)
     message_free(&m);
     EXPECT_EQ(b.device.in_len, 0);
     client_close(&b.c);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 /** No client is told of an agent that was not there. */
 static void no_agent(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t rest[MNMD - 8] = { 1 };
-    open_source(&b, NULL, NULL);
-    b.a.session = link_main(&b, 0);
-    begin_to_move(&b);
-    take_along(&b.a.c, &m);
-    expect_body(&m, "MNMD", rest, sizeof rest);
+    mover_open_source(&b, NULL, NULL);
+    b.a.session = mover_link_main(&b, 0);
+    mover_begin(&b);
+    mover_take_along(&b.a.c, &m);
+    expect_moved(&m, "MNMD", rest, sizeof rest);
     message_free(&m);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 /** All tokens of the client are used up, and so are the server's. */
 static void no_tokens_left(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t *said = agent_message(CLIPBOARD, "hello", 5);
-    open_server(&b);
+    mover_open_server(&b);
     agent_add(&b.a);
     spice_server_vm_start(b.a.r.server);
-    b.a.session = link_main(&b, 0);
+    b.a.session = mover_link_main(&b, 0);
     agent_start(&b.a.c, 1);
     agent_settle(&b.a.c);
     b.a.agent.accept = 0;
@@ -500,8 +345,8 @@ static void no_tokens_left(void)
     agent_says(&b.a, CLIPBOARD, "first", 5);
     client_gets(&b.a.c, CLIPBOARD, "first", 5);
     agent_says(&b.a, CLIPBOARD, "second", 6);
-    begin_to_move(&b);
-    take_along(&b.a.c, &m);
+    mover_begin(&b);
+    mover_take_along(&b.a.c, &m);
     EXPECT_EQ(get32(m.body + 8 + 5), 0);
     EXPECT_EQ(get32(m.body + 8 + 9), 0);
     EXPECT_EQ(get32(m.body + 8 + 13), WINDOW * (CHUNK + HEAD + 5));
@@ -509,24 +354,24 @@ static void no_tokens_left(void)
     EXPECT_EQ(m.size, MNMD + WINDOW * (CHUNK + HEAD + 5));
     message_free(&m);
     free(said);
-    close_source(&b);
+    mover_close_source(&b);
 }
 
 /** Pointers have no data: the client goes at once. */
 static void a_pointer(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
-    open_server(&b);
+    mover_open_server(&b);
     qxl_prepare(&b.q, 0);
     qxl_add(&b.q, b.a.r.server);
     spice_server_vm_start(b.a.r.server);
-    b.a.session = link_main(&b, 0);
+    b.a.session = mover_link_main(&b, 0);
     rig_channel(&b.a.r, &b.c, CH_CURSOR, 0, b.a.session);
     b.c.acknowledges = true;
-    find(&b.c, S_CURSOR_INIT, &m);
+    mover_find(&b.c, S_CURSOR_INIT, &m);
     message_free(&m);
-    begin_to_move(&b);
+    mover_begin(&b);
     client_expect(&b.c, S_CURSOR_INVAL_ALL, &m);
     message_free(&m);
     client_expect(&b.c, S_MIGRATE, &m);
@@ -534,53 +379,24 @@ static void a_pointer(void)
     message_free(&m);
     client_close(&b.c);
     client_close(&b.a.c);
-    EXPECT(host_run_until(is_ended, NULL, tap_ms(HOST_DEADLINE_MS)));
+    mover_ended(&b);
     qxl_remove(&b.q);
-    spice_server_remove_interface(&b.instance.base);
+    spice_server_remove_interface(&b.m.sin.base);
     rig_close(&b.a.r);
 }
 
 /* ---- target ---- */
 
-static void open_target(struct bench *b)
-{
-    struct message m;
-    uint8_t version[4];
-    b->a.session = 0x12345678;
-    link_main(b, b->a.session);
-    put32(version, 1);
-    EXPECT(client_send(&b->a.c, C_MAIN_DO_SEAMLESS, version, 4));
-    client_expect(&b->a.c, S_MAIN_SEAMLESS_ACK, &m);
-    message_free(&m);
-}
-
-static void close_target(struct bench *b)
-{
-    client_close(&b->a.c);
-    if (b->device.added)
-        chardev_remove(&b->device);
-    if (b->a.agent.added)
-        chardev_remove(&b->a.agent);
-    spice_server_remove_interface(&b->instance.base);
-    rig_close(&b->a.r);
-}
-
-static void begin_body(uint8_t *body, const char *magic)
-{
-    memcpy(body, magic, 4);
-    put32(body + 4, 1);
-}
-
 static void a_device_gets_the_data(void)
 {
-    struct bench b;
+    struct mover b;
     uint8_t body[64];
-    open_source(&b, "port", "org.example.0");
+    mover_open_source(&b, "port", "org.example.0");
     b.device.keep_input = true;
-    open_target(&b);
+    mover_open_target(&b);
     rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     chardev_say(&b.device, "from the guest", 14);
-    begin_body(body, "SVMD");
+    put_magic(body, "SVMD");
     memcpy(put_block(body + 8, UINT32_MAX, UINT32_MAX, 5, 0, SVMD), "cdefg", 5);
     EXPECT(client_send(&b.c, C_MIGRATE_DATA, body, SVMD + 5));
     EXPECT(client_send(&b.c, VMC_DATA, "hi", 2));
@@ -593,24 +409,24 @@ static void a_device_gets_the_data(void)
     EXPECT(m.size == 14 && !memcmp(m.body, "from the guest", 14));
     message_free(&m);
     client_close(&b.c);
-    close_target(&b);
+    mover_close_target(&b);
 }
 
 /** The client may be here before the host has loaded the VM whose device it is. */
 static void a_device_waits_for_its_machine(void)
 {
-    struct bench b;
+    struct mover b;
     uint8_t body[64];
     struct message m;
-    open_server(&b);
+    mover_open_server(&b);
     chardev_prepare(&b.device, "port", "org.example.0");
     b.device.keep_input = true;
     EXPECT_EQ(chardev_add(&b.device, b.a.r.server), 0);
-    open_target(&b);
+    mover_open_target(&b);
     rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     client_expect(&b.c, S_PORT_INIT, &m);
     message_free(&m);
-    begin_body(body, "SVMD");
+    put_magic(body, "SVMD");
     memcpy(put_block(body + 8, UINT32_MAX, UINT32_MAX, 5, 0, SVMD), "cdefg", 5);
     EXPECT(client_send(&b.c, C_MIGRATE_DATA, body, SVMD + 5));
     EXPECT(client_send(&b.c, VMC_DATA, "hi", 2));
@@ -620,22 +436,22 @@ static void a_device_waits_for_its_machine(void)
     EXPECT(chardev_wait_input(&b.device, 7));
     EXPECT(!memcmp(b.device.in, "cdefghi", 7));
     client_close(&b.c);
-    close_target(&b);
+    mover_close_target(&b);
 }
 
 /** The agent comes before the state or behind it. */
 static void agent_goes_on(bool agent_first)
 {
-    struct bench b;
+    struct mover b;
     uint8_t body[256], *p;
     uint8_t *said = agent_message(CLIPBOARD, "hello", 5);
-    open_server(&b);
+    mover_open_server(&b);
     spice_server_vm_start(b.a.r.server);
-    open_target(&b);
+    mover_open_target(&b);
     if (agent_first)
         agent_add(&b.a);
     /* seven bytes of the head, in the form that this library writes */
-    begin_body(body, "MNMD");
+    put_magic(body, "MNMD");
     p = put8(put_block(body + 8, WINDOW - 1, UINT32_MAX, 4, 1, MNMD), 1);
     p = put32(put32(put32(p, CHUNK), PORT_CLIENT), HEAD + 5 - 7);
     p = put32(put32(put8(p, 0), 7), MNMD + 4);
@@ -653,11 +469,11 @@ static void agent_goes_on(bool agent_first)
     b.a.agent.keep_input = true;
     chardev_say(&b.a.agent, said + 7, HEAD + 5 - 7);
     struct message m;
-    find(&b.a.c, S_MAIN_AGENT_DATA, &m);
+    mover_find(&b.a.c, S_MAIN_AGENT_DATA, &m);
     EXPECT(m.size == HEAD + 5 && !memcmp(m.body, said, m.size));
     message_free(&m);
     free(said);
-    close_target(&b);
+    mover_close_target(&b);
 }
 
 static void an_agent_that_is_there_goes_on(void)
@@ -672,13 +488,13 @@ static void an_agent_that_comes_goes_on(void)
 
 static void missed_acknowledgements_are_sent(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t body[16];
-    open_source(&b, NULL, NULL);
-    open_target(&b);
+    mover_open_source(&b, NULL, NULL);
+    mover_open_target(&b);
     rig_channel(&b.a.r, &b.c, CH_INPUTS, 0, b.a.session);
-    begin_body(body, "ICMD");
+    put_magic(body, "ICMD");
     put16(body + 8, 9);
     EXPECT(client_send(&b.c, C_MIGRATE_DATA, body, 10));
     client_expect(&b.c, S_INPUTS_INIT, &m);
@@ -691,20 +507,20 @@ static void missed_acknowledgements_are_sent(void)
     }
     EXPECT(client_silent(&b.c, 50));
     client_close(&b.c);
-    close_target(&b);
+    mover_close_target(&b);
 }
 
 static void a_card_goes_on(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t body[128], *p, said[VSC_HEADER + 3];
-    open_source(&b, "smartcard", NULL);
+    mover_open_source(&b, "smartcard", NULL);
     b.device.keep_input = true;
-    open_target(&b);
+    mover_open_target(&b);
     rig_channel(&b.a.r, &b.c, CH_SMARTCARD, 0, b.a.session);
     memcpy(put_be(put_be(put_be(said, VSC_ATR), 0), 3), "atr", 3);
-    begin_body(body, "SCMD");
+    put_magic(body, "SCMD");
     p = put_block(body + 8, UINT32_MAX, UINT32_MAX, 4, 1, SCMD);
     p = put32(put32(put8(p, 1), 5), SCMD + 4);
     memcpy(p, "rest", 4);
@@ -717,24 +533,24 @@ static void a_card_goes_on(void)
     EXPECT(m.size == sizeof said && get32(m.body) == VSC_ATR && !memcmp(m.body + 12, "atr", 3));
     message_free(&m);
     client_close(&b.c);
-    close_target(&b);
+    mover_close_target(&b);
 }
 
 /** The client has a screen, and hears of what changes on it. */
 static void a_screen_goes_on(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
     uint8_t body[128], *p;
-    open_server(&b);
+    mover_open_server(&b);
     EXPECT_EQ(spice_server_set_streaming_video(b.a.r.server, SPICE_STREAM_VIDEO_OFF), 0);
     qxl_prepare(&b.q, 0);
     qxl_add(&b.q, b.a.r.server);
-    open_target(&b);
+    mover_open_target(&b);
     rig_channel(&b.a.r, &b.c, CH_DISPLAY, 0, b.a.session);
     b.c.acknowledges = true;
     qxl_create_primary(&b.q, SIDE, SIDE);
-    begin_body(body, "DCMD");
+    put_magic(body, "DCMD");
     p = put8(put64(body + 8, 77), 0);
     p = put8(put64(put8(p, 3), 1000), 1);
     memset(p, 0, 32);
@@ -753,13 +569,13 @@ static void a_screen_goes_on(void)
     client_close(&b.c);
     client_close(&b.a.c);
     qxl_remove(&b.q);
-    spice_server_remove_interface(&b.instance.base);
+    spice_server_remove_interface(&b.m.sin.base);
     rig_close(&b.a.r);
 }
 
 static size_t main_body(uint8_t *body, uint8_t is_connected_there)
 {
-    begin_body(body, "MNMD");
+    put_magic(body, "MNMD");
     memset(body + 8, 0, MNMD - 8);
     put8(put32(body + 8, 1), is_connected_there);
     if (is_connected_there)
@@ -802,13 +618,13 @@ static void agents_that_come_and_go(void)
         { 0, 0, 0, 0, NULL, 0 },
     };
     for (size_t i = 0; i < TAP_COUNT(table); i++) {
-        struct bench b;
+        struct mover b;
         uint8_t body[MNMD];
         if (table[i].goes && !table[i].comes_again && reference_library())
             continue; /* ends the process */
-        open_server(&b);
+        mover_open_server(&b);
         spice_server_vm_start(b.a.r.server);
-        open_target(&b);
+        mover_open_target(&b);
         if (table[i].comes)
             agent_add(&b.a);
         if (table[i].goes)
@@ -817,22 +633,22 @@ static void agents_that_come_and_go(void)
             agent_add(&b.a);
         EXPECT(client_send(&b.a.c, C_MIGRATE_DATA, body, main_body(body, table[i].connected)));
         expect_types(&b.a.c, table[i].told, table[i].n);
-        close_target(&b);
+        mover_close_target(&b);
     }
 }
 
 /** Where not everything may pass, what a client brings is not passed on unseen. */
 static void words_that_nobody_has_looked_at(void)
 {
-    struct bench b;
+    struct mover b;
     uint8_t body[MNMD + 64];
     const uint16_t anew[] = { S_MAIN_AGENT_DISCONNECTED, S_MAIN_AGENT_CONNECTED_TOKENS };
     uint8_t *file = agent_message(FILE_START, "evil", 4);
     for (int under_way = 0; under_way < 2; under_way++) {
-        open_server(&b);
+        mover_open_server(&b);
         spice_server_set_agent_file_xfer(b.a.r.server, 0);
         spice_server_vm_start(b.a.r.server);
-        open_target(&b);
+        mover_open_target(&b);
         agent_add(&b.a);
         b.a.agent.keep_input = true;
         main_body(body, 1);
@@ -852,7 +668,7 @@ static void words_that_nobody_has_looked_at(void)
             client_says(&b.a.c, CLIPBOARD, "text", 4);
         }
         agent_gets(&b.a, CLIPBOARD, "text", 4);
-        close_target(&b);
+        mover_close_target(&b);
     }
     free(file);
 }
@@ -861,7 +677,7 @@ static void words_that_nobody_has_looked_at(void)
 static void bad_bodies(void)
 {
     uint8_t good[SVMD + 5];
-    begin_body(good, "SVMD");
+    put_magic(good, "SVMD");
     memcpy(put_block(good + 8, UINT32_MAX, UINT32_MAX, 5, 0, SVMD), "cdefg", 5);
     const struct {
         size_t at, length;
@@ -874,10 +690,10 @@ static void bad_bodies(void)
         { 8 + 21, sizeof good, 8 },           { 0, 32, 0x444d5653 },
         { 0, 7, 0x444d5653 },                 { 0, sizeof good - 1, 0x444d5653 },
     };
-    struct bench b;
-    open_source(&b, "port", "org.example.0");
+    struct mover b;
+    mover_open_source(&b, "port", "org.example.0");
     b.device.keep_input = true;
-    open_target(&b);
+    mover_open_target(&b);
     for (size_t i = 0; i < TAP_COUNT(table); i++) {
         uint8_t body[sizeof good];
         memcpy(body, good, sizeof good);
@@ -900,18 +716,18 @@ static void bad_bodies(void)
     EXPECT(client_closed(&b.c));
     EXPECT_EQ(b.device.in_len, 5);
     client_close(&b.c);
-    close_target(&b);
+    mover_close_target(&b);
 }
 
 /** The client keeps its pointer until there is another one. */
 static void a_pointer_goes_on(void)
 {
-    struct bench b;
+    struct mover b;
     struct message m;
-    open_server(&b);
+    mover_open_server(&b);
     qxl_prepare(&b.q, 0);
     qxl_add(&b.q, b.a.r.server);
-    open_target(&b);
+    mover_open_target(&b);
     rig_channel(&b.a.r, &b.c, CH_CURSOR, 0, b.a.session);
     client_expect(&b.c, S_SET_ACK, &m);
     message_free(&m);
@@ -928,7 +744,7 @@ static void a_pointer_goes_on(void)
     client_close(&b.c);
     client_close(&b.a.c);
     qxl_remove(&b.q);
-    spice_server_remove_interface(&b.instance.base);
+    spice_server_remove_interface(&b.m.sin.base);
     rig_close(&b.a.r);
 }
 

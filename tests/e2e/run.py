@@ -22,8 +22,8 @@ FILE_SECONDS = 300
 STATE = REPOSITORY / ".cache" / "e2e"
 
 # Longest first: several run side by side.
-ORDER = ["xorg", "migrate", "lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
-         "inputs", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl",
+ORDER = ["xorg", "migrate", "migrate_ways", "lifecycle", "agent", "stream_wire", "stream", "smartcard", "port", "agent_policy",
+         "inputs", "migrate_devices", "audio", "tls", "flood", "sandbox", "display", "agent_by_hand", "webdav", "qxl",
          "hotplug", "usb", "xspice", "gl", "video", "custom_channel", "documents", "statistics",
          "websocket", "reconnect", "log", "session"]
 

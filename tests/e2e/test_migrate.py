@@ -11,38 +11,45 @@ MIB = 1 << 20
 # QEMU before 9.0 loses writes of emulated processors when it moves memory whose size is a
 # multiple of 256 KiB (its commit 03bfc2188f; docs/migration.md).
 MEMORY = f"{192 * 1024 + 64}K"
+MAIN = 1  # a channel's type
 CHANNELS = ["main", "port", "display", "inputs", "cursor"]
 
 
-def machine(bench, seamless, *more, **options):
-    spice = ["-spice", "port=PORT,addr=127.0.0.1,disable-ticketing=on,"
+def machine(bench, seamless, *more, port_number=None, spice=None, **options):
+    """`spice` are other words for its -spice option than those of a plain port."""
+    spice = spice or f"port={port_number or 'PORT'}"
+    spice = ["-spice", f"{spice},addr=127.0.0.1,disable-ticketing=on,"
              f"seamless-migration={'on' if seamless else 'off'}"]
     words = MACHINE + SERIAL_BUS + port(1, PORT) + VDAGENT + spice + list(more)
-    # Each end says that the other one's clients have gone, or that they were not there yet.
-    bench.expect_stderr("Spice: ")
-    return bench.own_vm(words, boot=True, memory=MEMORY, **options)
+    vm = bench.own_vm(words, boot=True, memory=MEMORY, **options)
+    if port_number:
+        vm.port = port_number
+    return vm
 
 
-def source(bench, seamless=True, **options):
-    vm = machine(bench, seamless, **options)
+def source(bench, seamless=True, more=(), library=None, spice=None, config=None,
+           **client_options):
+    vm = machine(bench, seamless, *more, library=library, spice=spice, config=config)
     vm.guest.wait_boot()
     client = bench.client()
-    client.open(port=vm.port, connect=CHANNELS)
+    where = {"tls_port": vm.tls_port} if "ca_file" in client_options else {"port": vm.port}
+    client.open(connect=CHANNELS, **where, **client_options)
     client.port_named(PORT)
     client.wait_channel("display:0", "opened")
     return vm, client
 
 
-def target(bench, seamless=True, **options):
+def target(bench, seamless=True, more=(), **options):
     incoming = free_port()
-    vm = machine(bench, seamless, "-incoming", f"tcp:127.0.0.1:{incoming}", **options)
+    vm = machine(bench, seamless, *more, "-incoming", f"tcp:127.0.0.1:{incoming}", **options)
     vm.incoming = incoming
     return vm
 
 
-def announce(vm, port_number):
-    vm.qmp.command("client_migrate_info", protocol="spice", hostname="127.0.0.1",
-                   port=port_number)
+def announce(vm, port_number=None, **where):
+    if port_number:
+        where["port"] = port_number
+    vm.qmp.command("client_migrate_info", protocol="spice", hostname="127.0.0.1", **where)
 
 
 def status(vm):
@@ -55,19 +62,23 @@ def migrate(vm, there):
     assert status(vm) == "completed"
 
 
-def move(vm, there, client):
-    """The machine goes, and its client with it."""
+def move(vm, there, client, **where):
+    """The machine goes, and its client with it. `where` is announced instead of the port."""
     mark = client.events.mark()
     count, before = len(clients_of(vm)), peers(there)
-    announce(vm, there.port)
+    announce(vm, **(where or {"port": there.port}))
     # QEMU does not wait: whoever is not there when the machine is has to begin anew.
     wait_until(lambda: len(peers(there) - before) == count, 10, "the client at the other host")
     migrate(vm, there)
-    client.wait("migration", 30, mark, state="none")
-    assert client.seen("migration", mark, state="migrating") or \
-        client.seen("migration", mark, state="switching"), client.seen("migration", mark)
+
+    def moved():
+        # The end of an earlier move may come late: only what is behind a beginning counts.
+        states = [event["state"] for event in client.seen("migration", mark)]
+        return states[-1:] == ["none"] and {"migrating", "switching"} & set(states)
+
+    wait_until(moved, 30, "the client to move")
     assert not client.seen("disconnected", mark)
-    wait_until(lambda: not clients_of(vm), 20, "the client to leave the first host")
+    wait_left(vm)
     assert clients_of(there)
 
 
@@ -75,8 +86,30 @@ def clients_of(vm):
     return vm.qmp.command("query-spice").get("channels", [])
 
 
+def quit_all(bench, *machines):
+    """Each host ends in order and has complained of nothing."""
+    for vm in machines:
+        bench.quit_cleanly(vm)
+
+
 def peers(vm):
     return {c["port"] for c in clients_of(vm)}
+
+
+def wait_left(vm):
+    """Waits until the client has left this host. What it had connected to Debian's library
+    besides the main channel stays there when it did not come after all."""
+    wait_until(lambda: not [c for c in clients_of(vm) if c["channel-type"] == MAIN
+                            or vm.library.name == "ours"], 20, "the client to leave a host")
+
+
+def wait_back(there):
+    """Waits until a client that does not come after all has gone from the other host. Its
+    main channel may stay: spice-gtk does not look at that one until something comes on it.
+    The rest stays with Debian's library."""
+    if there.library.name == "ours":
+        wait_until(lambda: {c["channel-type"] for c in clients_of(there)} <= {MAIN}, 20,
+                   "the client's way back")
 
 
 def begin(vm, client, script):
@@ -108,13 +141,13 @@ def send_through_a_move(vm, there, client, data):
     assert there.guest.wait_job().split()[0] == sha256_file(data), "the guest got other bytes"
 
 
-def receive_through_a_move(vm, there, client, size):
+def receive_through_a_move(vm, there, client, size, what="cat /dev/urandom", **where):
     before = client.received("port:0")[0]
-    vm.guest.sh(f"head -c {size} /dev/urandom >/tmp/out")
+    vm.guest.sh(f"{what} | head -c {size} >/tmp/out", 60)
     begin(vm, client, "cat /tmp/out >&3; sha256sum /tmp/out")
     wait_until(lambda: client.received("port:0")[0] > before + size // 8, 30, "the transfer")
     mark = client.events.mark()
-    move(vm, there, client)
+    move(vm, there, client, **where)
     assert client.seen("data", mark, channel="port:0"), "it was over before the move"
     path = client.wait_received("port:0", before + size)
     assert there.guest.wait_job().split()[0] == sha256_file(path, before)
@@ -142,26 +175,16 @@ def a_session_goes_on(bench):
     shown = client.directory / "picture.ppm"
     assert client.command("picture", channel="display:0", path=str(shown))["saved"]
     echo(there, client, random_file(bench.logs / "small", MIB))
+    quit_all(bench, vm, there)
 
 
 @check
 def a_guest_goes_on_talking(bench):
     """With 32 MiB on their way to the client."""
     vm, client = source(bench)
-    receive_through_a_move(vm, target(bench), client, 32 * MIB)
-
-
-@check
-def a_session_goes_on_and_on(bench):
-    """From host to host to host."""
-    vm, client = source(bench)
-    data = random_file(bench.logs / "random", MIB)
-    for _ in range(3):
-        there = target(bench)
-        move(vm, there, client)
-        echo(there, client, data)
-        vm.kill()
-        vm = there
+    there = target(bench)
+    receive_through_a_move(vm, there, client, 32 * MIB)
+    quit_all(bench, vm, there)
 
 
 @check
@@ -171,6 +194,7 @@ def a_session_begins_anew(bench):
     move(vm, there, client)
     client.wait("port-init", name=PORT)
     echo(there, client, random_file(bench.logs / "random", MIB))
+    quit_all(bench, vm, there)
 
 
 @check
@@ -186,6 +210,7 @@ def the_other_host_is_not_reached(bench):
     other.open(port=there.port, connect=["port"])
     other.port_named(PORT)
     echo(there, other, random_file(bench.logs / "random", MIB))
+    quit_all(bench, vm, there)
 
 
 @check
@@ -198,9 +223,11 @@ def the_machine_stays(bench):
     vm.qmp.command("migrate", uri=f"tcp:127.0.0.1:{free_port()}")
     wait_until(lambda: status(vm) == "failed", 20, "the machine to stay")
     client.wait("migration", 20, mark, state="none")
-    wait_until(lambda: len(clients_of(there)) < 2, 20, "the client to leave the other host")
+    wait_back(there)
     echo(vm, client, random_file(bench.logs / "random", MIB))
     assert not client.seen("disconnected", mark)
+    bench.expect_stderr("Failed to connect to '127.0.0.1:")
+    quit_all(bench, vm, there)
 
 
 @check
@@ -212,7 +239,8 @@ def between_the_libraries(bench):
     vm, client = source(bench, library=debian)
     here = target(bench)
     receive_through_a_move(vm, here, client, 32 * MIB)
-    vm.kill()
+    bench.quit_cleanly(vm)
     there = target(bench, library=debian)
     receive_through_a_move(here, there, client, 32 * MIB)
     echo(there, client, random_file(bench.logs / "small", MIB))
+    quit_all(bench, here, there)
