@@ -416,6 +416,7 @@ static void a_session_goes_on_here(void)
     EXPECT(client_send(&b.c, DO_SEAMLESS, version, 4));
     expect_empty(&b, ACK);
     rig_channel(&b.r, &later, CH_PORT, 1, SESSION);
+    spice_server_vm_start(b.r.server);
     struct client *const both[] = { &channel, &later };
     struct chardev *const devices[] = { &port, &other };
     for (int i = 0; i < 2; i++) {
