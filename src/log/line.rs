@@ -47,10 +47,12 @@ impl Parts<'_> {
     /// One object, without a line end.
     pub(super) fn json(&self, now: SystemTime, process: u32) -> String {
         let Subject { peer, channel, device } = self.subject;
-        let subjects = [("peer", peer), ("channel", channel), ("device", device)];
-        let known = subjects.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
-        let subject: String =
-            known.map(|(key, value)| format!("\"{key}\":\"{}\",", Json(cut(value)))).collect();
+        let mut subject = String::new();
+        for (key, value) in [("peer", peer), ("channel", channel), ("device", device)] {
+            if let Some(value) = value {
+                let _ = write!(subject, "\"{key}\":\"{}\",", Json(cut(value)));
+            }
+        }
         format!(
             "{{\"time\":\"{}\",\"process\":{process},\"level\":\"{}\",\"category\":\"{}\",\
              \"place\":\"{}\",{subject}\"message\":\"{}\"}}",
