@@ -84,6 +84,11 @@ static void one_object_a_line(void)
     EXPECT_EQ(tap_log_lines("{\"time\":\"2"), tap_log_lines(NULL));
     EXPECT_EQ(tap_log_lines("\"level\":\"info\",\"category\":\""), tap_log_lines(NULL));
     EXPECT_EQ(tap_log_lines("\"category\":\"connection\",\"place\":\"server/session.rs:"), 2);
+    /* whom lines are about */
+    EXPECT_EQ(tap_log_lines("\"peer\":\"127.0.0.1:"), 4);
+    EXPECT_EQ(tap_log_lines("\"channel\":\"main:0\",\"message\":\"client 127.0.0.1:"), 2);
+    EXPECT_EQ(tap_log_lines("\",\"channel\":\"port:0\",\"message\":\"channel port:0 of 127."), 2);
+    EXPECT_EQ(tap_log_lines("\"channel\":\"port:0\",\"device\":\"org.example.0\""), 2);
 }
 
 static const char FORGED[] = "org.\x1b[2J\n(process:1): Spice-WARNING **: \"forged\"";

@@ -5,7 +5,9 @@
  * file in shared memory. Not run on Debian's library.
  */
 #define _GNU_SOURCE
+#include "agent.h"
 #include "chardev.h"
+#include "devices.h"
 #include "rig.h"
 
 #include <fcntl.h>
@@ -302,6 +304,55 @@ static void ends_have_their_reasons(void)
     close_port();
 }
 
+static void what_is_refused_is_counted(void)
+{
+    static const char REFUSALS[] = "\"refusals\"";
+    /* to nobody: port 0 */
+    static const uint8_t agent_chunk[8 + 20] = { [4] = 20 };
+    /* a message of the stream device with another version of the protocol */
+    static const uint8_t stream_message[8] = { 99 };
+    struct chardev odd, agent, stream;
+    struct client second;
+    struct qxl q;
+    open_port();
+    look();
+    EXPECT_EQ(number(REFUSALS, "graphics_command"), 0);
+
+    rig_channel(&r, &second, CH_PORT, 0, session);
+    EXPECT(client_at_eof(&second));
+    client_close(&second);
+    expect_number(REFUSALS, "channel_busy", 1);
+
+    chardev_prepare(&odd, "unheard-of", NULL);
+    chardev_add(&odd, r.server);
+    expect_number(REFUSALS, "device", 1);
+
+    chardev_prepare(&agent, "vdagent", NULL);
+    EXPECT_EQ(chardev_add(&agent, r.server), 0);
+    agent_start(&main_channel, 10);
+    chardev_say(&agent, agent_chunk, sizeof agent_chunk);
+    expect_number(REFUSALS, "agent_message", 1);
+
+    chardev_add_port(&stream, r.server, "org.spice-space.stream.0");
+    spice_server_port_event(&stream.sin, 0);
+    chardev_say(&stream, stream_message, sizeof stream_message);
+    expect_number(REFUSALS, "stream_message", 1);
+
+    qxl_prepare(&q, 1);
+    qxl_add(&q, r.server);
+    spice_server_vm_start(r.server);
+    EXPECT(qxl_push_raw(&q, 99, 0));
+    expect_number(REFUSALS, "graphics_command", 1);
+    EXPECT(qxl_push_raw(&q, 99, 0));
+    expect_number(REFUSALS, "graphics_command", 2);
+
+    qxl_remove(&q);
+    chardev_remove(&stream);
+    chardev_forget(&agent);
+    chardev_forget(&odd);
+    close_port();
+}
+
 static void links_are_counted(void)
 {
     rig_new(&r);
@@ -513,6 +564,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(a_full_device_holds_messages_up),
     TAP_CASE(a_client_that_does_not_read),
     TAP_CASE(ends_have_their_reasons),
+    TAP_CASE(what_is_refused_is_counted),
     TAP_CASE(links_are_counted),
     TAP_CASE(the_call_and_its_buffer),
     TAP_CASE(the_socket),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use spice_server::stats::{
-    ConnectionLabel, EndingKind, LinkEvent, METRICS, ServerStatistics, Unit, document, metrics,
+    ConnectionLabel, EndingKind, LinkEvent, METRICS, Refusal, ServerStatistics, Unit, document,
+    metrics,
 };
 
 /// Names in the first column of the page's tables, with what stands in the second.
@@ -38,6 +39,7 @@ fn the_page_has_the_names_of_the_code() {
         .collect();
     expected.extend(LinkEvent::ALL.map(|event| (event.key(), "links".to_owned())));
     expected.extend(EndingKind::ALL.map(|kind| (kind.name().to_owned(), "connections".to_owned())));
+    expected.extend(Refusal::ALL.map(|refusal| (refusal.name().to_owned(), "times".to_owned())));
     let missing: Vec<_> = expected.difference(&documented).collect();
     assert!(missing.is_empty(), "not in docs/statistics.md: {missing:?}");
     // The others are names of the document that no table of the code has.

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use super::{Category, Level};
+use super::{Category, Level, Subject};
 use crate::config::limits;
 
 /// A message of at most [`limits::LOG_LINE`] bytes.
@@ -39,15 +39,23 @@ pub(super) struct Parts<'a> {
     pub(super) category: Category,
     /// File and line of our source.
     pub(super) place: &'a str,
+    pub(super) subject: &'a Subject,
     pub(super) message: &'a str,
 }
 
 impl Parts<'_> {
     /// One object, without a line end.
     pub(super) fn json(&self, now: SystemTime, process: u32) -> String {
+        let Subject { peer, channel, device } = self.subject;
+        let mut subject = String::new();
+        for (key, value) in [("peer", peer), ("channel", channel), ("device", device)] {
+            if let Some(value) = value {
+                let _ = write!(subject, "\"{key}\":\"{}\",", Json(cut(value)));
+            }
+        }
         format!(
             "{{\"time\":\"{}\",\"process\":{process},\"level\":\"{}\",\"category\":\"{}\",\
-             \"place\":\"{}\",\"message\":\"{}\"}}",
+             \"place\":\"{}\",{subject}\"message\":\"{}\"}}",
             Time(now),
             self.level.text(),
             self.category.text(),
@@ -145,6 +153,7 @@ mod tests {
             level: Level::Warning,
             category: Category::Connection,
             place: "net/a.rs:7",
+            subject: &Subject::default(),
             message: "\"a\\\n\u{1b}\u{202e}\u{e0001} ä",
         };
         let time = SystemTime::UNIX_EPOCH + Duration::from_micros(951_782_400_000_042);
@@ -154,6 +163,23 @@ mod tests {
              \"category\":\"connection\",\"place\":\"net/a.rs:7\",\
              \"message\":\"\\\"a\\\\\\n\\u001b\\u202e\\udb40\\udc01 ä\"}"
         );
+    }
+
+    #[test]
+    fn whom_a_line_is_about_has_keys_of_its_own() {
+        let subject = Subject { device: Some("a\"\n".to_owned()), ..Subject::peer("192.0.2.1:5") }
+            .on("channel port:0");
+        let parts = Parts {
+            level: Level::Info,
+            category: Category::Channel,
+            place: "a.rs:7",
+            subject: &subject,
+            message: "m",
+        };
+        let text = parts.json(SystemTime::UNIX_EPOCH, 9);
+        let expected = "\"place\":\"a.rs:7\",\"peer\":\"192.0.2.1:5\",\"channel\":\"port:0\",\
+                        \"device\":\"a\\\"\\n\",\"message\":\"m\"}";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]
@@ -185,6 +211,7 @@ mod tests {
                 level: Level::Info,
                 category: Category::Audit,
                 place: "",
+                subject: &Subject::peer(&text),
                 message: &text,
             };
             for line in [Escaped(&text).to_string(), parts.json(SystemTime::UNIX_EPOCH, 1)] {

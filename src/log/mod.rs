@@ -9,6 +9,7 @@ mod category;
 mod line;
 pub mod quota;
 mod site;
+mod subject;
 
 use std::fmt;
 use std::io::Write;
@@ -21,6 +22,7 @@ use crate::config::log::{Form, LogPolicy};
 
 pub use category::{Categories, Category};
 pub use site::Site;
+pub use subject::{About, Subject};
 
 /// How serious a line is. The names are GLib's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,10 +80,11 @@ pub fn write_counted(
     level: Level,
     category: Category,
     (file, line): (&'static str, u32),
+    about: &dyn About,
     message: fmt::Arguments<'_>,
 ) {
     if let Some(form) = wanted(level, category) {
-        put(form, level, category, (file, line), &message.to_string());
+        put(form, (level, category), (file, line), Some(about), &message.to_string());
     }
 }
 
@@ -106,13 +109,20 @@ fn names_our_domain(domains: &str) -> bool {
 }
 
 /// Hands over one line.
-fn put(form: Form, level: Level, category: Category, place: (&str, u32), message: &str) {
+fn put(
+    form: Form,
+    (level, category): (Level, Category),
+    place: (&str, u32),
+    about: Option<&dyn About>,
+    message: &str,
+) {
     let (file, line) = place;
     let place = format_args!("{}:{line}", file.strip_prefix("src/").unwrap_or(file)).to_string();
     let message = line::cut(message);
     match form {
         Form::Json => {
-            let parts = line::Parts { level, category, place: &place, message };
+            let subject = about.map(About::subject).unwrap_or_default();
+            let parts = line::Parts { level, category, place: &place, subject: &subject, message };
             to_stderr(&parts.json(SystemTime::now(), std::process::id()));
         }
         Form::Text => {
@@ -143,26 +153,31 @@ fn to_stderr(line: &str) {
 }
 
 /// Logs a line of the level, from this place. `Category;` in front of it says what it is
-/// about where the module does not.
+/// about where the module does not, and `about` with an [`log::About`](About) whom it is
+/// about.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! log_line {
-    ($level:ident, $category:ident; $($arg:tt)*) => {{
+    ($level:ident, about $about:expr; $($arg:tt)*) => {
+        $crate::log_line!(@ $level, None, Some($about), $($arg)*)
+    };
+    ($level:ident, $category:ident about $about:expr; $($arg:tt)*) => {
+        $crate::log_line!(@ $level, Some($crate::log::Category::$category), Some($about), $($arg)*)
+    };
+    ($level:ident, $category:ident; $($arg:tt)*) => {
+        $crate::log_line!(@ $level, Some($crate::log::Category::$category), None, $($arg)*)
+    };
+    (@ $level:ident, $category:expr, $about:expr, $($arg:tt)*) => {{
         static SITE: $crate::log::Site = $crate::log::Site::new(
             $crate::log::Level::$level,
-            Some($crate::log::Category::$category),
+            $category,
             (module_path!(), file!(), line!()),
         );
-        SITE.write(format_args!($($arg)*));
+        SITE.write($about, format_args!($($arg)*));
     }};
-    ($level:ident, $($arg:tt)*) => {{
-        static SITE: $crate::log::Site = $crate::log::Site::new(
-            $crate::log::Level::$level,
-            None,
-            (module_path!(), file!(), line!()),
-        );
-        SITE.write(format_args!($($arg)*));
-    }};
+    ($level:ident, $($arg:tt)*) => {
+        $crate::log_line!(@ $level, None, None, $($arg)*)
+    };
 }
 
 /// Logs a line that an operator should see.

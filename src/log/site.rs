@@ -9,7 +9,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::quota::Quota;
-use super::{Category, Level, put, wanted};
+use super::{About, Category, Level, put, wanted};
 use crate::config::limits;
 
 /// One place. The macros make them.
@@ -37,18 +37,21 @@ impl Site {
         Self { level, category, module, place: (file, line), quota }
     }
 
-    /// Writes a line, if it is wanted and there have not been too many.
-    pub fn write(&self, message: fmt::Arguments<'_>) {
+    /// Writes a line, if it is wanted and there have not been too many; `about` says whom
+    /// it is about.
+    pub fn write(&self, about: Option<&dyn About>, message: fmt::Arguments<'_>) {
         let category = self.category.unwrap_or_else(|| Category::of(self.module));
         let Some(form) = wanted(self.level, category) else { return };
         // Let go before the sink is called: it may be the host's, and come back.
         let (dropped, admitted) = self.admit(Instant::now());
-        let line = |text: &str| put(form, self.level, category, self.place, text);
+        let line = |about, text: &str| {
+            put(form, (self.level, category), self.place, about, text);
+        };
         if let Some(count) = dropped {
-            line(&format!("... and {count} more lines from here were left out"));
+            line(None, &format!("... and {count} more lines from here were left out"));
         }
         if admitted {
-            line(&message.to_string());
+            line(about, &message.to_string());
         }
     }
 

@@ -1,5 +1,6 @@
 //! One established connection as the main thread sees it, wherever its home is.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::channel::read_buffers::ReadBuffers;
 use crate::channel::run::Parcel;
 use crate::config::limits;
 use crate::fault;
+use crate::log::{About, Subject};
 use crate::net::crossing::Crossing;
 use crate::net::endpoint::{Endpoint, Fill};
 use crate::net::io_thread::{ConnectionId, IoThread};
@@ -602,6 +604,16 @@ impl Role {
 }
 
 /// As the log names it: the channel by the name that settings have for it, and the peer.
+impl About for Connection {
+    fn subject(&self) -> Cow<'_, Subject> {
+        let subject = Subject::peer(&self.peer);
+        Cow::Owned(match &self.role {
+            Role::Main(_) => subject.on(format_args!("main:{}", self.channel.id)),
+            Role::Served(served) => subject.on(served.label()),
+        })
+    }
+}
+
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.role {

@@ -16,6 +16,8 @@ use crate::config::registry::{STREAM_PORT, Service};
 use crate::host::char_device::CharDevice;
 use crate::host::migration::Migration;
 use crate::host::qxl::QxlDevice;
+use crate::log::Subject;
+use crate::stats::Refusal;
 use crate::wire::ChannelKey;
 
 /// Why an interface was not added.
@@ -66,7 +68,9 @@ impl Server {
             let (subtype, name) =
                 (String::from_utf8_lossy(&subtype), port_name.unwrap_or_default());
             let name = String::from_utf8_lossy(&name);
+            self.statistics.refusals().count(Refusal::Device);
             crate::warning!(
+                about &named(&subtype, &name);
                 "char device {subtype} {name} is not served: its data stay in the guest"
             );
             return Ok(None);
@@ -76,7 +80,11 @@ impl Server {
         if let Some(device) = &device {
             let (subtype, name) =
                 (String::from_utf8_lossy(&subtype), String::from_utf8_lossy(&name));
-            crate::info!("char device {subtype} {name} is served: {}", device.label());
+            crate::info!(
+                about &named(&subtype, &name).on(device.label());
+                "char device {subtype} {name} is served: {}",
+                device.label()
+            );
         }
         Ok(device.map(|device| device as Rc<dyn InService>))
     }
@@ -89,6 +97,7 @@ impl Server {
         port_name: Option<Vec<u8>>,
     ) -> Option<Rc<Device>> {
         let Some(id) = self.free_channel_id(service.kind) else {
+            self.statistics.refusals().count(Refusal::Device);
             crate::warning!("no channel id is left for another {} channel", service.name);
             return None;
         };
@@ -151,7 +160,8 @@ impl Server {
         {
             return Err(AddError::SameId(id));
         }
-        let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, self.mouse_hook())?;
+        let refusals = Arc::clone(self.statistics.refusals());
+        let handle = qxl::attach(device, QXL_COMPRESSION_LEVEL, self.mouse_hook(), refusals)?;
         handle.display().set_policy(self.settings.borrow().picture_policy());
         self.displays.borrow_mut().insert(0, Arc::clone(&handle));
         let pictures = Rc::new(QxlDisplay::new(channel_id, &Rc::downgrade(self), &handle));
@@ -186,4 +196,9 @@ impl Server {
         }
         removed
     }
+}
+
+/// A char device for readers of the log: a port by its name, another one by its subtype.
+fn named(subtype: &str, port_name: &str) -> Subject {
+    Subject::device(if port_name.is_empty() { subtype } else { port_name })
 }

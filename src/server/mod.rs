@@ -294,7 +294,7 @@ impl Server {
                 let connection = self.connections.borrow().get(&id).cloned();
                 if let Some(connection) = connection {
                     if ending != Ending::ByClient {
-                        crate::warning!("{connection}: {ending}");
+                        crate::warning!(about &*connection; "{connection}: {ending}");
                     }
                     self.close_as(&connection, ending.kind(), &ending.to_string());
                 }

@@ -126,7 +126,11 @@ impl Server {
     pub(super) fn handle_mouse_mode_request(self: &Rc<Self>, client: &Connection, wanted: u16) {
         self.settle_mouse_mode();
         if !matches!(wanted, mouse_mode::SERVER | mouse_mode::CLIENT) {
-            crate::warning!("{} asks for the unknown mouse mode {wanted}", client.peer);
+            crate::warning!(
+                about client;
+                "{} asks for the unknown mouse mode {wanted}",
+                client.peer
+            );
         }
         self.change_modes(self.mouse_modes().with_wish(wanted));
     }

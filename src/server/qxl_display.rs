@@ -172,7 +172,10 @@ impl Served for QxlDisplay {
             }
             Ok(Request::Compression(wanted)) => {
                 if !display.handle_preferred(key, wanted) {
-                    crate::warning!("{connection}: there is no compression {wanted}");
+                    crate::warning!(
+                        about &**connection;
+                        "{connection}: there is no compression {wanted}"
+                    );
                 }
             }
             Ok(Request::Report(report)) => display.handle_report(key, &report),

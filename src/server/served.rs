@@ -20,6 +20,7 @@ use crate::channel::run::{Parcel, Run};
 use crate::config::limits;
 use crate::config::registry::Policy;
 use crate::link::Offer;
+use crate::log::Subject;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
 
@@ -153,7 +154,7 @@ impl Server {
         let channel_caps = served.capabilities();
         let offer = Offer { common_caps: common_caps(), channel_caps };
         let label = served.label();
-        crate::info!("{label} is there ({channel})");
+        crate::info!(about &Subject::channel(&label); "{label} is there ({channel})");
         let name = label.strip_prefix("channel ").unwrap_or(&label).to_owned();
         self.statistics.add_channel(channel.kind, channel.id, name, served.port());
         self.channels.borrow_mut().insert(0, served);
@@ -167,7 +168,8 @@ impl Server {
     /// Takes a channel back: its clients are cut.
     pub(super) fn withdraw_channel(self: &Rc<Self>, channel: ChannelKey, reason: &str) {
         if let Some(served) = self.channel_of(channel) {
-            crate::info!("{} is gone: {reason}", served.label());
+            let label = served.label();
+            crate::info!(about &Subject::channel(&label); "{label} is gone: {reason}");
         }
         self.channels.borrow_mut().retain(|served| served.channel() != channel);
         self.policy.change(|policy| policy.channels.retain(|(other, _)| *other != channel));

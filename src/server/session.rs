@@ -26,9 +26,10 @@ use crate::fault;
 use crate::guard::{completes, guard};
 use crate::host::clock;
 use crate::host::core::Initialized;
+use crate::log::Subject;
 use crate::net::io_thread::{ConnectionId, Linked};
 use crate::net::stream::Stream;
-use crate::stats::{self, ConnectionLabel, Counters, EndingKind};
+use crate::stats::{self, ConnectionLabel, Counters, EndingKind, Refusal};
 use crate::wire::ChannelKey;
 use crate::wire::common;
 use crate::wire::header::HeaderForm;
@@ -73,7 +74,11 @@ impl Server {
             self.link_other(id, linked)
         };
         if let Err(reason) = refused {
-            crate::warning!(Connection; "{peer}: link to channel {channel} refused: {reason}");
+            let subject = Subject::peer(&peer).on(channel);
+            crate::warning!(
+                Connection about &subject;
+                "{peer}: link to channel {channel} refused: {reason}"
+            );
             self.tell_disconnected(id);
         }
     }
@@ -113,7 +118,7 @@ impl Server {
         fault::point("beginning a session");
         let peer = &connection.peer;
         crate::info!(
-            Connection;
+            Connection about &*connection;
             "client {peer} connected: {security}, session {connection_id:#x}"
         );
         if arrival.is_some() {
@@ -142,15 +147,19 @@ impl Server {
         let arrival = self.arrival(connection_id);
         let connection = self.establish(id, connection_id, linked, role, arrival)?;
         if arrival.is_some() {
-            crate::info!("{connection} opened, its client comes from another host: {security}");
+            crate::info!(
+                about &*connection;
+                "{connection} opened, its client comes from another host: {security}"
+            );
             self.admit(&connection, arrival);
             self.reap();
         } else if self.fits(&served, &connection) {
-            crate::info!("{connection} opened: {security}");
+            crate::info!(about &*connection; "{connection} opened: {security}");
             served.attach(&connection);
             fault::point("attached to a channel");
             self.after_establishing(&connection);
         } else {
+            self.statistics.refusals().count(Refusal::Busy);
             self.close_connection(&connection, "the channel cannot have it");
         }
         Ok(())
@@ -521,9 +530,13 @@ impl Server {
             return;
         }
         if connection.channel.is_main() {
-            crate::info!(Connection; "client {} left: {reason}", connection.peer);
+            crate::info!(
+                Connection about &**connection;
+                "client {} left: {reason}",
+                connection.peer
+            );
         } else {
-            crate::info!("{connection} closed: {reason}");
+            crate::info!(about &**connection; "{connection} closed: {reason}");
         }
         self.connections.borrow_mut().remove(&connection.id);
         self.statistics.remove_connection(connection.id);

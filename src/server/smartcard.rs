@@ -24,6 +24,8 @@ use crate::chardev::{Block, ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
 use crate::fault;
 use crate::host::char_device::CharDevice;
+use crate::log::Subject;
+use crate::stats::Refusal;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
 use crate::wire::migration::small::Smartcard as Moving;
@@ -149,7 +151,8 @@ impl Served for Device {
         sessions.sort_unstable();
         sessions.dedup();
         if sessions.len() < connections {
-            crate::warning!("{LABEL}: its session has the channel already, refusing {newcomer}");
+            let about = Subject::peer(newcomer).on(LABEL);
+            crate::warning!(about &about; "{LABEL}: its session has the channel already, refusing {newcomer}");
             return false;
         }
         self.is_sound()
@@ -160,6 +163,7 @@ impl Served for Device {
             None => self.seat(connection),
             Some(holder) => {
                 crate::warning!(
+                    about &**connection;
                     "{LABEL}: {} has the reader, none for {}",
                     holder.peer,
                     connection.peer
@@ -269,7 +273,7 @@ impl Served for Device {
 
 impl Keep for Smartcard {
     fn port_event(_device: &Device, _event: u8) {
-        crate::warning!("{LABEL}: port event on a device without events");
+        crate::warning!(about &Subject::channel(LABEL); "{LABEL}: port event on a device without events");
     }
 
     fn withdraw(device: &Device, server: &Rc<Server>) {
@@ -283,6 +287,12 @@ impl Smartcard {
     fn say(&self, connection: &Connection, body: &[u8]) {
         if let Err(error) = connection.send(DATA, body) {
             self.doom(connection, Ending::fault(error));
+        }
+    }
+
+    fn count_refusal(&self) {
+        if let Some(server) = self.server.upgrade() {
+            server.statistics.refusals().count(Refusal::Smartcard);
         }
     }
 
@@ -305,7 +315,8 @@ impl Kind for Smartcard {
                 Ok(Some(message)) => return Some(message),
                 Ok(None) => {}
                 Err(too_long) => {
-                    crate::warning!("{LABEL}: {too_long}");
+                    crate::warning!(about &Subject::channel(LABEL); "{LABEL}: {too_long}");
+                    self.count_refusal();
                     continue;
                 }
             }

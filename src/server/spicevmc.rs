@@ -26,6 +26,7 @@ use crate::config::limits;
 use crate::config::registry::{Busy, Policy, Service};
 use crate::fault;
 use crate::host::char_device::CharDevice;
+use crate::log::Subject;
 use crate::wire::ChannelKey;
 use crate::wire::link::CapSet;
 use crate::wire::migration::small as migration;
@@ -159,13 +160,18 @@ impl Served for Device {
         match vmc.policy.busy {
             Busy::Refuse => {
                 crate::warning!(
+                    about &Subject::peer(newcomer).on(vmc);
                     "{vmc}: {} is connected already, refusing {newcomer}",
                     present.peer
                 );
                 return false;
             }
             Busy::TakeOver => {
-                crate::warning!("{vmc}: {newcomer} takes over from {}", present.peer);
+                crate::warning!(
+                    about &Subject::peer(newcomer).on(vmc);
+                    "{vmc}: {newcomer} takes over from {}",
+                    present.peer
+                );
                 server.close_connection(&present, "another client takes over");
             }
         }
@@ -279,7 +285,7 @@ impl Keep for Spicevmc {
     fn port_event(device: &Device, event: u8) {
         let vmc = device.kind();
         if vmc.port_name.is_none() {
-            return crate::warning!("{vmc}: port event on a device without events");
+            return crate::warning!(about &Subject::channel(vmc); "{vmc}: port event on a device without events");
         }
         match event {
             event::OPENED => vmc.port_opened.set(true),
@@ -307,10 +313,15 @@ impl Keep for Spicevmc {
 impl Spicevmc {
     fn log_event(&self, event: u8) {
         let name = String::from_utf8_lossy(self.port_name.as_deref().unwrap_or_default());
+        let about = Subject::device(&name).on(self);
         match event {
-            event::OPENED => crate::info!("{self}: the guest has opened port {name}"),
-            event::CLOSED => crate::info!("{self}: the guest has closed port {name}"),
-            _ => crate::debug!("{self}: event {event} of port {name}"),
+            event::OPENED => {
+                crate::info!(about &about; "{self}: the guest has opened port {name}");
+            }
+            event::CLOSED => {
+                crate::info!(about &about; "{self}: the guest has closed port {name}");
+            }
+            _ => crate::debug!(about &about; "{self}: event {event} of port {name}"),
         }
     }
 

@@ -23,8 +23,11 @@ use super::stream_display::StreamDisplay;
 use crate::channels::stream_device::intake::{Event, Intake};
 use crate::chardev::{ClientKey, Origin, Parameters, Pending};
 use crate::config::limits;
+use crate::config::registry::STREAM_PORT;
 use crate::host::char_device::CharDevice;
 use crate::host::clock;
+use crate::log::Subject;
+use crate::stats::Refusal;
 use crate::wire::ChannelKey;
 use crate::wire::cursor;
 use crate::wire::spicevmc::event;
@@ -145,6 +148,12 @@ impl StreamDevice {
         server.update_mouse_mode();
     }
 
+    fn count_refusal(&self) {
+        if let Some(server) = self.server.upgrade() {
+            server.statistics.refusals().count(Refusal::Stream);
+        }
+    }
+
     /// Queues a message for the guest.
     fn tell_guest(&self, message: Vec<u8>) {
         if let Some(device) = self.this.upgrade() {
@@ -210,7 +219,10 @@ impl StreamDevice {
                     server.send_graphics_device_info();
                 }
             }
-            Event::Ignored(what) => crate::warning!("stream device: {what}, ignored"),
+            Event::Ignored(what) => {
+                crate::warning!(about &Subject::device(STREAM_PORT); "stream device: {what}, ignored");
+                self.count_refusal();
+            }
         }
     }
 
@@ -294,7 +306,11 @@ impl Kind for StreamDevice {
                 Ok(Some(event)) => self.act_on(&channels, event),
                 Ok(None) => {}
                 Err(fault) => {
-                    crate::warning!("stream device: invalid message from the guest: {fault}");
+                    crate::warning!(
+                        about &Subject::device(STREAM_PORT);
+                        "stream device: invalid message from the guest: {fault}"
+                    );
+                    self.count_refusal();
                     self.tell_guest(wire::notify_error(&fault.to_string()));
                 }
             }

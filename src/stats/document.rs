@@ -37,6 +37,10 @@ impl fmt::Display for Document<'_> {
         for (number, (kind, count)) in view.endings.iter().enumerate() {
             write!(f, "{}\"{}\":{count}", comma(number), kind.name())?;
         }
+        f.write_str("},\"refusals\":{")?;
+        for (number, (refusal, count)) in view.refusals.iter().enumerate() {
+            write!(f, "{}\"{}\":{count}", comma(number), refusal.name())?;
+        }
         f.write_str("},\"channels\":[")?;
         for (number, own) in view.channels.iter().enumerate() {
             f.write_str(comma(number))?;
@@ -149,6 +153,7 @@ mod tests {
             "\"uuid\":\"00112233-4455-6677-8899-aabbccddeeff\"",
             "\"links\":{\"begun\":0,\"authenticated\":0,\"client_left\":0",
             "\"endings\":{\"by_client\":0,",
+            "\"refusals\":{\"graphics_command\":0,",
             "\"channels\":[{\"name\":\"port:2\",\"type\":10,\"id\":2,\"port\":\"org.example\",\
              \"connections\":1,\"received_bytes\":5,",
             "\"clients\":[{\"session\":77,\"peer\":\"local\",\"connected_seconds\":0.",

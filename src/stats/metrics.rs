@@ -50,6 +50,11 @@ impl fmt::Display for Metrics<'_> {
         for (kind, count) in view.endings {
             writeln!(f, "{name}{{{vm},reason=\"{}\"}} {count}", kind.name())?;
         }
+        let name = "spice_server_refusals_total";
+        head(f, name, "counter", "What guests, devices and clients were refused")?;
+        for (refusal, count) in view.refusals {
+            writeln!(f, "{name}{{{vm},reason=\"{}\"}} {count}", refusal.name())?;
+        }
         family(f, view, "server", &vec![(vm.clone(), &view.totals)])?;
         let channels = view.channels.iter().map(|own| {
             let port = own.port.as_deref().unwrap_or_default();

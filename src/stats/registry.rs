@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::counters::{Counters, Totals};
 use super::endings::{EndingCounters, EndingKind};
 use super::links::{LinkCounters, LinkEvent};
+use super::refusals::{Refusal, RefusalCounters};
 use super::time::{Nanoseconds, host_time, now};
 use super::view::{ChannelView, ClientView, ConnectionView, View};
 
@@ -22,6 +23,7 @@ pub struct ServerStatistics {
     started: Nanoseconds,
     links: Arc<LinkCounters>,
     endings: EndingCounters,
+    refusals: Arc<RefusalCounters>,
     roster: Mutex<Roster>,
 }
 
@@ -82,6 +84,7 @@ impl Default for ServerStatistics {
             started: now(),
             links: Arc::default(),
             endings: EndingCounters::default(),
+            refusals: Arc::default(),
             roster: Mutex::default(),
         }
     }
@@ -103,6 +106,11 @@ impl ServerStatistics {
     /// How connections end.
     pub fn count_ending(&self, kind: EndingKind) {
         self.endings.count(kind);
+    }
+
+    /// What guests, devices and clients were refused.
+    pub fn refusals(&self) -> &Arc<RefusalCounters> {
+        &self.refusals
     }
 
     /// A channel is there: its type, id, name, and the port behind it.
@@ -224,6 +232,7 @@ impl ServerStatistics {
             host_time: host_time(),
             links: LinkEvent::ALL.map(|event| (event, self.links.total(event))),
             endings: EndingKind::ALL.map(|kind| (kind, self.endings.total(kind))),
+            refusals: Refusal::ALL.map(|refusal| (refusal, self.refusals.total(refusal))),
             totals: sum(roster.gone, &|_| true),
             channels: channels.collect(),
             clients: clients.collect(),

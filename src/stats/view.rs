@@ -3,6 +3,7 @@
 use super::counters::Totals;
 use super::endings::EndingKind;
 use super::links::LinkEvent;
+use super::refusals::Refusal;
 use super::time::Nanoseconds;
 
 /// A server.
@@ -24,6 +25,8 @@ pub struct View {
     pub links: [(LinkEvent, u64); LinkEvent::ALL.len()],
     /// How connections ended.
     pub endings: [(EndingKind, u64); EndingKind::ALL.len()],
+    /// What was refused besides.
+    pub refusals: [(Refusal, u64); Refusal::ALL.len()],
     /// Over all connections that there have been.
     pub totals: Totals,
     /// Channels that clients may have.

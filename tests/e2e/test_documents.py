@@ -7,10 +7,13 @@ A block of a page is marked by its language: `sh` is run by bash in the order of
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from lib.bench import check
+from lib.devices import SPICE_TCP
 from lib.qemu import free_port
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,8 +28,9 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def run_page(bench, page):
-    """Runs the commands of a page at the repository's root. Returns what is printed."""
+def run_page(bench, page, replaced=()):
+    """Runs the commands of a page at the repository's root, with other words in place of
+    those that are replaced. Returns what is printed."""
     build = bench.library.build
     place = bench.logs / page
     stubs = place / "stubs"
@@ -38,11 +42,13 @@ def run_page(bench, page):
     script = "".join(blocks(page, "sh"))
     assert script, f"{page}.md has no commands"
     for words, here in [("/tmp/spice-try", place), ("5901", free_port()),
+                        *replaced,
                         ("/etc/spice-server/config.toml", place / "config.toml"),
                         ("meson setup build", f"meson setup {build}"), ("-C build", f"-C {build}"),
                         ("$PWD/build", build)]:
         script = script.replace(words, str(here))
-    env = {**bench.library.environment(), "DESTDIR": str(place / "root"),
+    env = {**bench.library.environment(), "SPICE_SERVER_CONFIG": place / "config.toml",
+           "DESTDIR": str(place / "root"),
            "PATH": f"{stubs}:{build}:{os.environ['PATH']}"}
     run = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=REPOSITORY, env=env,
                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240,
@@ -90,6 +96,27 @@ def serving_safely(bench):
 
 
 @check
+def reading_statistics(bench):
+    if not is_ours(bench):
+        return
+    directory = Path(tempfile.mkdtemp(prefix="spice-documents-"))
+    bench.at_end(lambda: shutil.rmtree(directory, ignore_errors=True))
+    config = bench.logs / "statistics.toml"
+    config.write_text(f"[statistics]\nsocket = '{directory}/{{name}}.socket'\n")
+    vm = bench.own_vm(["-M", "pc", "-name", "win10", *SPICE_TCP], config=config)
+    out = run_page(bench, "statistics", [("/run/spice-server", directory)])
+    assert out.count('"vm":"win10"') == 2 and "win10 (" in out, out
+    assert 'spice_server_up_seconds{vm="win10"}' in out, out
+    bench.quit_cleanly(vm)
+
+
+@check
+def checking_settings(bench):
+    if is_ours(bench):
+        assert "[log]" in run_page(bench, "configuration")
+
+
+@check
 def settings(bench):
     """All blocks of TOML in the documents, but for those that show mistakes."""
     if not is_ours(bench):
@@ -110,7 +137,7 @@ def settings(bench):
 @check
 def options(bench):
     """QEMU takes the options of the pages, on either library."""
-    for page in ("usb", "security"):
+    for page in ("../README", "usb", "security", "tools"):
         for block in blocks(page, "qemu"):
             socket = bench.logs / "machine.socket"
             words = block.replace("/run/user/1000/machine.socket", str(socket)).split()

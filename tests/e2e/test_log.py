@@ -99,6 +99,10 @@ def one_object_a_line(bench):
                for line in objects), objects
     times = [line["time"] for line in objects]
     assert times == sorted(times), times
+    about = {key: {line[key] for line in objects if key in line} for key in ("channel", "device")}
+    assert about == {"channel": {"main:0", "port:0"}, "device": {PORT}}, objects
+    (came,) = [line for line in objects if "connected: plain" in line["message"]]
+    assert f"client {came['peer']} connected" in came["message"], came
     assert any("connected: plain" in line["message"] for line in objects), objects
 
 

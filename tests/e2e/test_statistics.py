@@ -2,25 +2,21 @@
 library has no such socket: with it only the transfers run."""
 
 import atexit
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import tempfile
-import termios
 from pathlib import Path
 
 from lib.bench import check
 from lib.devices import MACHINE, PORT, SERIAL_BUS, SPICE_TCP, port
 from lib.spice_client import random_file, sha256_file
+from lib.terminal import Terminal
 from lib.tools import Tools
 from lib.waiting import wait_until
 
@@ -263,36 +259,15 @@ def spice_top_in_a_terminal(bench):
     client = bench.client()
     client.open(port=bench.vm.port, connect=["port"])
     client.port_named(PORT)
-    near, far = pty.openpty()
-    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
-    before = termios.tcgetattr(far)
-    process = subprocess.Popen([bench.library.build / "spice-top", "--interval", "0.2",
-                                bench.directory], stdin=far, stdout=far, stderr=far,
-                               start_new_session=True)
-    painted = b""
-
-    def shows(*texts):
-        nonlocal painted
-        while select.select([near], [], [], 0.05)[0]:
-            painted += os.read(near, 65536)
-        return all(text.encode() in painted for text in texts)
-
-    try:
-        # Words only: what stands there already, blanks too, is stepped over.
-        wait_until(lambda: shows('"one"', "127.0.0.1:", "main:0", "clients:"), 20,
-                   "a picture of the machine")
-        os.write(near, b"c")
-        # CLIENT becomes CHANNEL.
-        wait_until(lambda: shows("HAN", "EL"), 20, "the channels")
-        os.write(near, b"q")
-        wait_until(lambda: (shows() and process.poll() is not None), 20, "its end")
-        assert process.returncode == 0, process.returncode
-        assert termios.tcgetattr(far) == before, "the terminal is left changed"
-    finally:
-        process.kill()
-        process.wait()
-        os.close(near)
-        os.close(far)
+    top = Terminal([bench.library.build / "spice-top", "--interval", "0.2", bench.directory],
+                   120, 30)
+    bench.at_end(top.stop)
+    wait_until(lambda: top.shows('vm "one"', "127.0.0.1:", "main:0", "to clients: "), 20,
+               "a picture of the machine")
+    top.press("c")
+    wait_until(lambda: top.shows("CHANNEL") and not top.shows("127.0.0.1:"), 20, "the channels")
+    top.press("q")
+    assert top.wait_end() == 0
     client.close()
 
 

@@ -10,7 +10,7 @@ use std::ptr::{null, null_mut};
 
 fn attached() -> (Box<FakeQxl>, Arc<QxlHandle>) {
     let fake = FakeQxl::new();
-    let handle = qxl::attach(&fake.device(), 0, Box::new(|| ())).expect("a worker");
+    let handle = qxl::attach(&fake.device(), 0, Box::new(|| ()), Arc::default()).expect("a worker");
     fake.take_events();
     (fake, handle)
 }

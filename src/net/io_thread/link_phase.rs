@@ -16,7 +16,7 @@ use crate::config::limits;
 use crate::link::LinkOptions;
 use crate::link::shield::Source;
 use crate::log::quota::Quota;
-use crate::log::{self, Category, Level};
+use crate::log::{self, Category, Level, Subject};
 use crate::net::pending_link::{Ended, Need, PendingLink, Progress};
 use crate::net::reactor::{Interest, Registration};
 use crate::net::stream::Stream;
@@ -41,7 +41,7 @@ impl Thread {
                 Ok(None) => return,
                 Err(error) => {
                     let why = format!("cannot accept a connection: {error}");
-                    self.note(LinkEvent::Failed, &why, Instant::now());
+                    self.note(LinkEvent::Failed, None, &why, Instant::now());
                     self.listen_again = Some(Instant::now() + ACCEPT_PAUSE);
                     return;
                 }
@@ -63,7 +63,7 @@ impl Thread {
             }
             Err((_, error)) => {
                 let why = format!("cannot use an accepted connection: {error}");
-                self.note(LinkEvent::Failed, &why, Instant::now());
+                self.note(LinkEvent::Failed, None, &why, Instant::now());
             }
         }
     }
@@ -96,6 +96,7 @@ impl Thread {
             Err(error) => {
                 self.note(
                     LinkEvent::Failed,
+                    None,
                     &format!("cannot serve a new connection: {error}"),
                     now,
                 );
@@ -157,7 +158,8 @@ impl Thread {
                     self.shield.failed(source, now);
                 }
                 if let Some(link) = self.forget_link(id) {
-                    self.note(event, &format!("link from {} refused: {why}", link.peer()), now);
+                    let line = format!("link from {} refused: {why}", link.peer());
+                    self.note(event, Some(link.peer()), &line, now);
                 }
                 self.tell_link_ended(id);
             }
@@ -196,7 +198,8 @@ impl Thread {
             link.peer(),
             delay.as_millis()
         );
-        self.note(LinkEvent::Delayed, &why, now);
+        let peer = link.peer().to_owned();
+        self.note(LinkEvent::Delayed, Some(&peer), &why, now);
         true
     }
 
@@ -315,12 +318,12 @@ impl Thread {
         }
     }
 
-    /// Counts, and writes a line if there have not been too many like it.
-    fn note(&mut self, event: LinkEvent, line: &str, now: Instant) {
+    /// Counts, and writes a line about `peer` if there have not been too many like it.
+    fn note(&mut self, event: LinkEvent, peer: Option<&str>, line: &str, now: Instant) {
         self.counters.count(event);
         self.tell_dropped(now);
         if self.quotas[event as usize].admit(now) {
-            say(format_args!("{line}"));
+            say(&peer.map_or_else(Subject::default, Subject::peer), format_args!("{line}"));
         }
     }
 
@@ -328,7 +331,10 @@ impl Thread {
     pub(super) fn tell_dropped(&mut self, now: Instant) {
         for (event, quota) in LinkEvent::ALL.iter().zip(&mut self.quotas) {
             if let Some(count) = quota.take_dropped(now) {
-                say(format_args!("... and {count} more links: {}", event.name()));
+                say(
+                    &Subject::default(),
+                    format_args!("... and {count} more links: {}", event.name()),
+                );
             }
         }
     }
@@ -339,6 +345,6 @@ impl Thread {
 }
 
 /// Writes a line that has been counted.
-fn say(message: fmt::Arguments<'_>) {
-    log::write_counted(Level::Warning, Category::Connection, (file!(), line!()), message);
+fn say(about: &Subject, message: fmt::Arguments<'_>) {
+    log::write_counted(Level::Warning, Category::Connection, (file!(), line!()), about, message);
 }

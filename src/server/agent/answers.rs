@@ -94,6 +94,6 @@ impl Server {
 /// Writes down transfers of one client.
 pub(super) fn audit(connection: &Connection, records: &[Record]) {
     for record in records {
-        crate::message!(Audit; "audit: {}: {record}", connection.peer);
+        crate::message!(Audit about connection; "audit: {}: {record}", connection.peer);
     }
 }

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::answers::Answers;
-use super::{Agent, own};
+use super::{Agent, own, subject};
 use crate::channel::ending::Ending;
 use crate::channels::agent::Side;
 use crate::channels::agent::capabilities::{Capabilities, Change};
@@ -19,6 +19,7 @@ use crate::config::limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::server::driver::{Driver, Kind};
+use crate::stats::Refusal;
 use crate::wire::agent::{ChunkHeader, Head, port};
 use crate::wire::main::to_client;
 use crate::wire::migration::main::{Fate, FromAgent, Rest};
@@ -294,7 +295,8 @@ impl Kind for VdAgent {
                 Ok(None) => {}
                 Ok(Some(message)) => return Some(message),
                 Err(reason) => {
-                    crate::warning!("the agent is detached: {reason}");
+                    crate::warning!(about &subject(); "the agent is detached: {reason}");
+                    server.statistics.refusals().count(Refusal::Agent);
                     server.detach_attached_agent();
                     return None;
                 }

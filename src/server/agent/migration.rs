@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::{Agent, NO_ERROR, key};
+use super::{Agent, NO_ERROR, key, subject};
 use crate::channel::ending::Ending;
 use crate::channels::agent::Switches;
 use crate::channels::agent::chunks::Chunks;
@@ -18,6 +18,7 @@ use crate::config::limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::server::handover::send_migrate;
+use crate::stats::Refusal;
 use crate::wire::main::to_client;
 use crate::wire::migration::Body;
 use crate::wire::migration::main::{ChunkRest, Fate, FromAgent, Main, Rest};
@@ -95,7 +96,8 @@ impl Server {
                 }
                 Ok(_) => {}
                 Err(reason) => {
-                    crate::warning!("the agent is detached: {reason}");
+                    crate::warning!(about &subject(); "the agent is detached: {reason}");
+                    self.statistics.refusals().count(Refusal::Agent);
                     self.detach_attached_agent();
                 }
             }
@@ -187,6 +189,7 @@ impl Server {
         if self.is_strict() && is_under_way(&block, &main) {
             // Nobody has looked at these bytes but a client that may have written them.
             crate::warning!(
+                about &**connection;
                 "{connection}: what was under way between client and agent is dropped: what \
                  may pass is limited here"
             );

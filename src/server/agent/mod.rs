@@ -22,8 +22,10 @@ use crate::channels::agent::audit::Record;
 use crate::chardev::{ClientKey, Parameters};
 use crate::config::limits;
 use crate::host::char_device::CharDevice;
+use crate::log::Subject;
 use crate::net::io_thread::ConnectionId;
 use crate::server::driver::Driver;
+use crate::stats::Refusal;
 use crate::wire::main::{capability, to_client};
 
 pub(super) use clients::ClientSide;
@@ -42,7 +44,8 @@ impl Server {
     /// host is not told.
     pub(super) fn add_agent(self: &Rc<Self>, host: CharDevice) -> Option<Rc<dyn InService>> {
         if self.attached_agent().is_some() {
-            crate::warning!("an agent is attached already, the second one is not served");
+            self.statistics.refusals().count(Refusal::Device);
+            crate::warning!(about &subject(); "an agent is attached already, the second one is not served");
             return None;
         }
         let known = self.agent.borrow().clone();
@@ -71,7 +74,7 @@ impl Server {
     fn announce_agent(self: &Rc<Self>, host: CharDevice) {
         self.update_monitors_way();
         self.update_mouse_mode();
-        crate::info!("the guest's agent is attached");
+        crate::info!(about &subject(); "the guest's agent is attached");
         host.state(true);
         if self.attached_agent().is_none_or(|agent| agent.host() != Some(host)) {
             // It was taken away from inside.
@@ -114,7 +117,7 @@ impl Server {
         agent.stop();
         agent.reset();
         agent.rebind(None);
-        crate::info!("the guest's agent is detached");
+        crate::info!(about &subject(); "the guest's agent is detached");
         host.state(false);
         self.update_mouse_mode();
         for connection in self.main_connections().iter().filter(|main| !awaits(main)) {
@@ -159,6 +162,11 @@ impl Server {
 
 /// The reason in AGENT_DISCONNECTED; there is only one.
 const NO_ERROR: [u8; 4] = [0; 4];
+
+/// The device for readers of the log.
+fn subject() -> Subject {
+    Subject::device("vdagent")
+}
 
 /// The device's name for a client: that of its main channel.
 fn key(connection: ConnectionId) -> ClientKey {

@@ -61,7 +61,7 @@ impl InService for AgentPort {
     }
 
     fn port_event(&self, _event: u8) {
-        crate::warning!("port event on the agent's device, which has none");
+        crate::warning!(about &super::subject(); "port event on the agent's device, which has none");
     }
 
     fn remove(&self, server: &Rc<Server>) {

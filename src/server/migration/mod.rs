@@ -155,7 +155,7 @@ impl Server {
             }
             Deed::SendOff(id) => {
                 if let Some(main) = main(id) {
-                    crate::info!(Connection; "client {} goes to the other host", main.peer);
+                    crate::info!(Connection about &*main; "client {} goes to the other host", main.peer);
                     self.cancel_deadline(Due::Liveness(id));
                     for connection in self.session_of(&main) {
                         self.send_off(&connection);
@@ -327,7 +327,7 @@ impl Server {
         let main = main.and_then(|client| self.connections.borrow().get(&client.main).cloned());
         drop(clients);
         if let Some(main) = main {
-            crate::info!(Connection; "client {} has come from another host", main.peer);
+            crate::info!(Connection about &*main; "client {} has come from another host", main.peer);
             self.look_after(&main, Instant::now());
             self.act(|source, _| source.handle_arrived(main.id));
         }

@@ -18,6 +18,7 @@ use crate::host::guest_memory::GuestSlot;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::{DeviceError, QxlDevice};
 use crate::net::sys::spawn;
+use crate::stats::RefusalCounters;
 use crate::wire::display::{GlArea, compression};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -62,7 +63,11 @@ pub enum StartError {
 
 impl QxlHandle {
     /// Starts the worker thread of a device, in the stopped state. Main.
-    pub(super) fn new(device: &QxlDevice, changed: ChangeHook) -> Result<Self, StartError> {
+    pub(super) fn new(
+        device: &QxlDevice,
+        changed: ChangeHook,
+        refusals: Arc<RefusalCounters>,
+    ) -> Result<Self, StartError> {
         let info = device.init_info()?;
         let shared = Arc::new(Shared::new(changed));
         let cursor = Arc::<News>::default();
@@ -72,6 +77,7 @@ impl QxlHandle {
             shared: Arc::clone(&shared),
             display: Arc::clone(&display),
             news: Arc::clone(&cursor),
+            refusals,
         };
         let worker = Worker::new(device.clone(), ends, &info)?;
         // The standard library's channel, because it drops what is in the queue together

@@ -37,6 +37,7 @@ pub use screen::{ClientMouse, DeviceInfo};
 pub use shared::ChangeHook;
 
 use crate::host::qxl::QxlDevice;
+use crate::stats::RefusalCounters;
 use complaints::Complaints;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -46,13 +47,15 @@ use std::sync::Arc;
 ///
 /// The host makes requests from inside its `attached_worker`, which is called here;
 /// so the caller must have let go of its locks. `changed` is called whenever the
-/// answer of [`QxlHandle::client_mouse`] may have changed.
+/// answer of [`QxlHandle::client_mouse`] may have changed. What its guest does wrongly is
+/// counted in `refusals`.
 pub fn attach(
     device: &QxlDevice,
     compression_level: i32,
     changed: ChangeHook,
+    refusals: Arc<RefusalCounters>,
 ) -> Result<Arc<QxlHandle>, StartError> {
-    let handle = Arc::new(QxlHandle::new(device, changed)?);
+    let handle = Arc::new(QxlHandle::new(device, changed, refusals)?);
     let number = DEVICES.lock().insert(Arc::clone(&handle));
     device.set_state(number);
     device.attached_worker();
@@ -81,7 +84,7 @@ pub fn lookup(number: usize) -> Option<Arc<QxlHandle>> {
 /// after its end would fill the log, so only some of the lines are written.
 pub fn refused(function: &str, why: &str) {
     static REFUSALS: Mutex<Complaints> = Mutex::new(Complaints::new());
-    REFUSALS.lock().log(&format_args!("{function}: {why}"));
+    REFUSALS.lock().log(None, &format_args!("{function}: {why}"));
 }
 
 /// The devices in service by the number in `st`. Numbers are not used twice.

@@ -29,7 +29,7 @@ impl Rig {
     fn over(fake: Box<FakeQxl>) -> Self {
         let (tell, changes) = unbounded();
         let hook = Box::new(move || tell.send(()).expect("the test listens"));
-        let handle = attach(&fake.device(), 0, hook).expect("a worker");
+        let handle = attach(&fake.device(), 0, hook, Arc::default()).expect("a worker");
         handle.add_slot(FakeQxl::host_slot(), Answer::Wait);
         handle.add_slot(fake.guest_slot(), Answer::Wait);
         assert_eq!(fake.take_events(), ["attached_worker", "set_compression_level 0"]);
@@ -534,7 +534,7 @@ fn removal_amid_requests_of_other_threads_ends_and_nothing_completes_twice() {
 fn unusable_devices_are_refused() {
     let fake = FakeQxl::build(|_, interface| interface.get_init_info = None);
     assert!(matches!(
-        attach(&fake.device(), 0, Box::new(|| ())),
+        attach(&fake.device(), 0, Box::new(|| ()), Arc::default()),
         Err(StartError::Device(crate::host::qxl::DeviceError::NoInitInfo))
     ));
     assert!(fake.state().is_null());

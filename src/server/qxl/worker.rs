@@ -29,6 +29,7 @@ use crate::host::abi::{
 use crate::host::guest_memory::GuestMemory;
 use crate::host::memslot::SlotError;
 use crate::host::qxl::QxlDevice;
+use crate::stats::RefusalCounters;
 use crate::wire::display::Head;
 use std::fmt;
 use std::sync::Arc;
@@ -61,13 +62,14 @@ pub(super) struct Ends {
     pub(super) shared: Arc<Shared>,
     pub(super) display: Arc<Display>,
     pub(super) news: Arc<News>,
+    pub(super) refusals: Arc<RefusalCounters>,
 }
 
 impl Worker {
     /// A stopped worker without memory or surfaces.
     pub(super) fn new(
         device: QxlDevice,
-        Ends { shared, display, news }: Ends,
+        Ends { shared, display, news, refusals }: Ends,
         info: &QXLDevInitInfo,
     ) -> Result<Self, SlotError> {
         Ok(Self {
@@ -81,7 +83,7 @@ impl Worker {
             driver_tells_monitors: false,
             rings: Rings::default(),
             running: false,
-            complaints: Complaints::new(),
+            complaints: Complaints::counted(refusals),
         })
     }
 
@@ -458,7 +460,8 @@ impl Worker {
     }
 
     fn complain(&mut self, what: &dyn fmt::Display) {
-        self.complaints.log(&format_args!("QXL device {}: {what}", self.device.id()));
+        let id = self.device.id();
+        self.complaints.log(Some(id), &format_args!("QXL device {id}: {what}"));
     }
 }
 

@@ -12,7 +12,8 @@ pub(crate) struct Server {
     pub(crate) numbers: Numbers,
     /// Seconds of the host's threads.
     pub(crate) host_time: f64,
-    /// Links that came to nothing, and connections whose client was refused something.
+    /// Links that came to nothing, connections that ended for what their client did, and
+    /// what guests and devices were refused.
     pub(crate) refused: u64,
     pub(crate) channels: Vec<Row>,
     pub(crate) clients: Vec<Client>,
@@ -60,10 +61,25 @@ impl Server {
             let bad = counts.filter(|(name, _)| !FINE.contains(&name.as_str()));
             bad.filter_map(|(_, count)| count.as_u64()).sum::<u64>()
         };
+        let channels: Vec<_> = list("channels").iter().map(row).collect();
+        // A connection is told by its channel's name alone.
+        let port_of = |connection: &Value| {
+            let is_its = |channel: &&Value| channel["name"] == connection["name"];
+            list("channels").iter().find(is_its).map(|channel| channel["port"].clone())
+        };
+        let connection = |own: &Value| match (row(own), port_of(own)) {
+            (row, Some(port)) => Row { name: named(&own["name"], &port), ..row },
+            (row, None) => row,
+        };
         let clients = list("clients").iter().map(|client| Client {
             session: client["session"].as_u64().unwrap_or_default(),
             row: Row { name: text(&client["peer"]), numbers: Numbers::read(client) },
-            connections: client["connections"].as_array().into_iter().flatten().map(row).collect(),
+            connections: client["connections"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(connection)
+                .collect(),
         });
         Self {
             vm: text(&document["vm"]),
@@ -71,9 +87,9 @@ impl Server {
             up: seconds(document, "up_seconds"),
             numbers: Numbers::read(document),
             host_time: seconds(document, "host_thread_seconds"),
-            refused: bad("links") + bad("endings"),
-            channels: list("channels").iter().map(row).collect(),
+            refused: bad("links") + bad("endings") + bad("refusals"),
             clients: clients.collect(),
+            channels,
         }
     }
 
@@ -101,9 +117,13 @@ impl Numbers {
 }
 
 fn row(of: &Value) -> Row {
-    let (name, port) = (text(&of["name"]), text(&of["port"]));
-    let name = if port.is_empty() { name } else { format!("{name} {port}") };
-    Row { name, numbers: Numbers::read(of) }
+    Row { name: named(&of["name"], &of["port"]), numbers: Numbers::read(of) }
+}
+
+/// A channel by its name, and by that of the port behind it.
+fn named(name: &Value, port: &Value) -> String {
+    let (name, port) = (text(name), text(port));
+    if port.is_empty() { name } else { format!("{name} {port}") }
 }
 
 fn seconds(of: &Value, name: &str) -> f64 {
@@ -129,6 +149,7 @@ pub(crate) mod tests {
             "host_thread_seconds": 0.25, "sent_bytes": sent, "received_bytes": 5,
             "links": {"begun": 4, "authenticated": 1, "wrong_password": 2},
             "endings": {"by_client": 9, "malformed": 1},
+            "refusals": {"graphics_command": 5},
             "channels": [{"name": "port:0", "port": "org.example", "sent_bytes": sent}],
             "clients": [{
                 "session": 3, "peer": "192.0.2.1:5", "sent_bytes": sent, "idle_seconds": 2.5,
@@ -141,10 +162,11 @@ pub(crate) mod tests {
     fn an_answer_is_read_as_far_as_it_goes() {
         let server = server(10);
         assert_eq!(server.name(), "win\u{fffd}[2J");
-        assert_eq!(server.refused, 3);
+        assert_eq!(server.refused, 8);
         assert_eq!(server.channels[0].name, "port:0 org.example");
         let client = &server.clients[0];
         assert_eq!((client.session, client.row.numbers.idle), (3, Some(2.5)));
+        assert_eq!(client.connections[0].name, "port:0 org.example");
         assert_eq!(client.connections[0].numbers.queued, 1000);
         let empty = Server::read(&Value::Null);
         assert_eq!((empty.name(), empty.clients.len()), ("process 0".to_owned(), 0));
