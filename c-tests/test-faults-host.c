@@ -79,6 +79,7 @@ static void qxl_slot_that_goes(void)
     open_displays();
     begin("QXL request", 1);
     spice_qxl_del_memslot(&first.sin, 0, 0);
+    spice_qxl_reset_cursor(&first.sin); /* waits, as del_memslot does not */
     EXPECT(qxl_draw(&first, 0, 0, 8, 8));
     EXPECT(qxl_wait(&first, &first.fetched, 1));
     spice_qxl_reset_cursor(&first.sin);
