@@ -4,6 +4,15 @@
 //! It bounds how far the server runs ahead of a client in messages; bytes are the
 //! outbox's affair.
 
+use crate::config::limits;
+
+/// The window for a client of a graphics device's, by the bits a second that the network
+/// test has found, if it has.
+pub fn window_by(bit_rate: Option<u64>) -> u32 {
+    let slow = bit_rate.is_some_and(|bits| bits < limits::SLOW_NETWORK);
+    if slow { limits::SLOW_ACK_WINDOW } else { limits::ACK_WINDOW }
+}
+
 /// One client's window on one channel.
 #[derive(Debug)]
 pub struct Acks {

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::channel::acks::window_by;
 use crate::channel::framing::{BodyRule, Message};
 use crate::channel::pipe::{Outgoing, Pipe};
 use crate::config::limits;
@@ -64,17 +65,18 @@ impl Default for Pointer {
 }
 
 impl Pointer {
-    /// A client comes, and is told what there is.
-    pub fn join(&mut self, key: u64) {
-        let mut pipe = Pipe::new(limits::ACK_WINDOW);
+    /// A client comes, behind a network of so many bits a second if that is known, and is
+    /// told what there is.
+    pub fn join(&mut self, key: u64, bit_rate: Option<u64>) {
+        let mut pipe = Pipe::new(window_by(bit_rate));
         pipe.push(self.init());
         self.clients.push((key, pipe));
     }
 
     /// A client comes from another host, where it was told of a pointer: what is known
     /// here is said as a change of that.
-    pub fn join_moved(&mut self, key: u64) {
-        let mut pipe = Pipe::new(limits::ACK_WINDOW);
+    pub fn join_moved(&mut self, key: u64, bit_rate: Option<u64>) {
+        let mut pipe = Pipe::new(window_by(bit_rate));
         if let Some((shape, picture)) = &self.picture {
             let head = cursor::set(self.place, self.visible, *shape);
             pipe.push(Outgoing::large(to_client::SET, head, picture.clone()));
@@ -223,14 +225,14 @@ mod tests {
     #[test]
     fn who_comes_is_told_of_the_pointer_as_it_is() {
         let mut pointer = Pointer::default();
-        pointer.join(1);
+        pointer.join(1, None);
         let first = poll_all(&mut pointer, 1);
         assert_eq!(kinds(&first), [SET_ACK, 101]);
         assert_eq!(first[1].head, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]);
         pointer.set(SHAPE, &Bytes::from_static(b"12345678"));
         pointer.move_to(Point { x: 3, y: 4 });
         assert_eq!(kinds(&poll_all(&mut pointer, 1)), [103, 104]);
-        pointer.join(2);
+        pointer.join(2, None);
         let first = poll_all(&mut pointer, 2);
         assert_eq!(kinds(&first), [SET_ACK, 101]);
         assert_eq!(first[1].head[..4], [3, 0, 4, 0]);
@@ -238,14 +240,27 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_slow_network_the_window_is_wider() {
+        for (bit_rate, window) in [(Some(limits::SLOW_NETWORK - 1), 40), (None, 20)] {
+            let mut pointer = Pointer::default();
+            pointer.join(1, bit_rate);
+            pointer.join_moved(2, bit_rate);
+            for key in [1, 2] {
+                let first = pointer.poll(key, 0).expect("SET_ACK");
+                assert_eq!(first.head[4..], [window, 0, 0, 0]);
+            }
+        }
+    }
+
+    #[test]
     fn who_moves_keeps_its_pointer_until_another_one_comes() {
         let mut there = Pointer::default();
-        there.join_moved(1);
+        there.join_moved(1, None);
         there.begin_again();
         assert_eq!(kinds(&poll_all(&mut there, 1)), [SET_ACK], "no INIT");
         there.show(Point { x: 3, y: 4 }, true, SHAPE, &Bytes::from_static(b"12345678"));
         assert_eq!(kinds(&poll_all(&mut there, 1)), [103]);
-        there.join_moved(2);
+        there.join_moved(2, None);
         assert_eq!(kinds(&poll_all(&mut there, 2)), [SET_ACK, 103]);
         there.send_off(1);
         there.move_to(Point { x: 5, y: 6 });
@@ -260,7 +275,7 @@ mod tests {
     #[test]
     fn a_client_that_lags_gets_the_newest_only() {
         let mut pointer = Pointer::default();
-        pointer.join(1);
+        pointer.join(1, None);
         for at in 0..1000 {
             pointer.move_to(Point { x: at, y: 0 });
             pointer.set(SHAPE, &Bytes::from(vec![at as u8; 8]));
@@ -275,8 +290,8 @@ mod tests {
     #[test]
     fn a_client_that_acknowledges_nothing_stops_only_itself() {
         let mut pointer = Pointer::default();
-        pointer.join(1);
-        pointer.join(2);
+        pointer.join(1, None);
+        pointer.join(2, None);
         pointer.handle_sync(2, 1);
         let (mut first, mut second) = (0, 0);
         for at in 0..1000 {
@@ -294,7 +309,7 @@ mod tests {
     #[test]
     fn a_client_that_has_the_pointer_is_told_when_it_appears() {
         let mut pointer = Pointer::default();
-        pointer.join(1);
+        pointer.join(1, None);
         poll_all(&mut pointer, 1);
         let there = Point { x: 1, y: 2 };
         pointer.guest_moves(there, false);
@@ -305,7 +320,7 @@ mod tests {
         pointer.guest_moves(there, false);
         assert_eq!(kinds(&poll_all(&mut pointer, 1)), [105, 106, 104], "the newest place");
         pointer.show(there, false, SHAPE, &Bytes::from_static(b"12345678"));
-        pointer.join(2);
+        pointer.join(2, None);
         let first = poll_all(&mut pointer, 2);
         assert_eq!(first[1].head[..9], [1, 0, 2, 0, 5, 0, 6, 0, 0]);
     }
@@ -313,7 +328,7 @@ mod tests {
     #[test]
     fn a_reset_takes_what_waits_with_it() {
         let mut pointer = Pointer::default();
-        pointer.join(1);
+        pointer.join(1, None);
         pointer.show(Point::default(), true, SHAPE, &Bytes::from_static(b"12345678"));
         pointer.guest_moves(Point { x: 1, y: 2 }, true);
         pointer.reset();

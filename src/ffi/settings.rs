@@ -309,7 +309,7 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
 /// Sets when zlib over GLZ is used: 1 automatic, 2 always, 3 never. Others are -1,
 /// where upstream ends the process.
 ///
-/// Compat: partial: checked; no image is sent yet
+/// Compat: partial: checked; GLZ, which it would wrap, is not made
 /// Shown by: c-tests/test-settings.c
 ///
 /// # Safety

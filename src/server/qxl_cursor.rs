@@ -168,21 +168,21 @@ impl Served for QxlCursor {
     }
 
     fn attach(&self, connection: &Rc<Connection>) {
-        if let Some(server) = self.server.upgrade() {
-            // First what the others hear, so that the newcomer is told the newest.
-            self.settle(&server);
-        }
+        let Some(server) = self.server.upgrade() else { return };
+        // First what the others hear, so that the newcomer is told the newest.
+        self.settle(&server);
         self.clients.borrow_mut().push(Rc::clone(connection));
-        self.pointer.borrow_mut().join(connection.id);
+        let bit_rate = server.bit_rate(connection.session);
+        self.pointer.borrow_mut().join(connection.id, bit_rate);
         self.send(connection);
     }
 
     fn attach_moved(&self, connection: &Rc<Connection>) {
-        if let Some(server) = self.server.upgrade() {
-            self.settle(&server);
-        }
+        let Some(server) = self.server.upgrade() else { return };
+        self.settle(&server);
         self.clients.borrow_mut().push(Rc::clone(connection));
-        self.pointer.borrow_mut().join_moved(connection.id);
+        let bit_rate = server.bit_rate(connection.session);
+        self.pointer.borrow_mut().join_moved(connection.id, bit_rate);
         self.send(connection);
     }
 

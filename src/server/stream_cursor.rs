@@ -110,7 +110,9 @@ impl Served for StreamCursor {
 
     fn attach(&self, connection: &Rc<Connection>) {
         self.clients.borrow_mut().push(Rc::clone(connection));
-        self.pointer.borrow_mut().join(connection.id);
+        let server = self.server.upgrade();
+        let bit_rate = server.and_then(|server| server.bit_rate(connection.session));
+        self.pointer.borrow_mut().join(connection.id, bit_rate);
         self.send(connection);
     }
 

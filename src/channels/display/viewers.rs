@@ -21,7 +21,7 @@ use super::compression::{Policy, Taste};
 use super::video::Streaming;
 use super::video::activity::{Activity, Stream};
 use crate::canvas::{Rect, Region};
-use crate::channel::acks::Acks;
+use crate::channel::acks::{Acks, window_by};
 use crate::channel::pipe::Outgoing;
 use crate::config::limits;
 use crate::wire::common::SET_ACK;
@@ -167,12 +167,11 @@ impl Viewers {
 
     /// A client comes.
     pub fn join(&mut self, key: ViewerKey, caps: &CapSet, link: Link) {
-        let is_slow = link.bit_rate.is_some_and(|bits| bits < limits::SLOW_NETWORK);
         self.all.push(Viewer {
             key,
             caps: caps.clone(),
             taste: Taste::new(caps, link.local),
-            acks: Acks::new(if is_slow { limits::SLOW_ACK_WINDOW } else { limits::ACK_WINDOW }),
+            acks: Acks::new(window_by(link.bit_rate)),
             ready: false,
             newcomer: true,
             told: Told::default(),
