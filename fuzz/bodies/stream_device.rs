@@ -68,7 +68,7 @@ fn show(events: impl Iterator<Item = Event>) {
     let all: CapSet = (0..16).collect();
     for key in [1, 2] {
         screen.join(key, &all);
-        pointer.join(key);
+        pointer.join(key, None);
         screen.handle_sync(1, 1);
         pointer.handle_sync(1, 1);
     }
