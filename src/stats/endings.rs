@@ -1,6 +1,6 @@
 //! Why connections ended, over the life of a server: what was refused, and by what reason.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::tally::{Kind, Tally};
 
 /// Kinds of ends. Each has its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +43,14 @@ impl EndingKind {
     }
 }
 
-/// Counted by the main thread, read by whoever wants to.
-#[derive(Debug, Default)]
-pub struct EndingCounters([AtomicU64; EndingKind::ALL.len()]);
-
-impl EndingCounters {
-    /// One more.
-    pub fn count(&self, kind: EndingKind) {
-        self.0[kind as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many there have been.
-    pub fn total(&self, kind: EndingKind) -> u64 {
-        self.0[kind as usize].load(Ordering::Relaxed)
+impl Kind for EndingKind {
+    fn index(self) -> usize {
+        self as usize
     }
 }
+
+/// Counted by the main thread.
+pub type EndingCounters = Tally<EndingKind, { EndingKind::ALL.len() }>;
 
 #[cfg(test)]
 mod tests {

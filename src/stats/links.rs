@@ -1,6 +1,6 @@
 //! What became of links, over the life of a server.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::tally::{Kind, Tally};
 
 /// What can happen to a link. Each has its counter, and its own share of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,21 +82,14 @@ impl LinkEvent {
     }
 }
 
-/// Counted by the I/O thread, read by whoever wants to.
-#[derive(Debug, Default)]
-pub struct LinkCounters([AtomicU64; LinkEvent::ALL.len()]);
-
-impl LinkCounters {
-    /// One more.
-    pub fn count(&self, event: LinkEvent) {
-        self.0[event as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many there have been.
-    pub fn total(&self, event: LinkEvent) -> u64 {
-        self.0[event as usize].load(Ordering::Relaxed)
+impl Kind for LinkEvent {
+    fn index(self) -> usize {
+        self as usize
     }
 }
+
+/// Counted by the I/O thread.
+pub type LinkCounters = Tally<LinkEvent, { LinkEvent::ALL.len() }>;
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ mod refusals;
 mod registry;
 pub mod request;
 pub mod shared;
+mod tally;
 pub(crate) mod time;
 mod view;
 
@@ -27,5 +28,6 @@ pub use metrics::metrics;
 pub use names::{METRICS, Metric, Unit};
 pub use refusals::{Refusal, RefusalCounters};
 pub use registry::{ConnectionLabel, ServerStatistics};
+pub use tally::{Kind, Tally};
 pub use time::{Nanoseconds, host_time, now};
 pub use view::View;

@@ -2,7 +2,7 @@
 //! a channel taken. What becomes of links is in `links.rs`, of clients' messages in
 //! `endings.rs`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::tally::{Kind, Tally};
 
 /// What was refused. Each has its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,21 +39,14 @@ impl Refusal {
     }
 }
 
-/// Counted by the main thread and the graphics workers, read by whoever wants to.
-#[derive(Debug, Default)]
-pub struct RefusalCounters([AtomicU64; Refusal::ALL.len()]);
-
-impl RefusalCounters {
-    /// One more.
-    pub fn count(&self, refusal: Refusal) {
-        self.0[refusal as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many there have been.
-    pub fn total(&self, refusal: Refusal) -> u64 {
-        self.0[refusal as usize].load(Ordering::Relaxed)
+impl Kind for Refusal {
+    fn index(self) -> usize {
+        self as usize
     }
 }
+
+/// Counted by the main thread and the graphics workers.
+pub type RefusalCounters = Tally<Refusal, { Refusal::ALL.len() }>;
 
 #[cfg(test)]
 mod tests {
