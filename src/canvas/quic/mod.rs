@@ -43,44 +43,24 @@ pub enum QuicError {
     Run,
 }
 
-/// What a pixel is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Three channels of five bits.
-    Rgb16,
-    /// Three channels of eight bits.
-    Rgb,
-    /// The same, and alpha, coded as an image of its own line by line.
-    Rgba,
-}
-
 impl Picture {
     /// Decodes an image that is said to be `width` by `height` pixels.
     pub fn from_quic(data: &[u8], width: u32, height: u32) -> Result<Self, QuicError> {
         let mut bits = BitReader::new(data);
-        let kind = head(&mut bits, width, height)?;
+        let format = head(&mut bits, width, height)?;
         let count = u64::from(width) * u64::from(height);
         if count == 0 || count > TURNED_PIXELS || width.max(height) > SOURCE_SIDE {
             return Err(QuicError::TooLarge(width, height));
         }
-        let pixels = match kind {
-            Kind::Rgb16 => rows(Group::new(&FIVE, width), None, &mut bits, height)?,
-            Kind::Rgb => rows(Group::new(&EIGHT, width), None, &mut bits, height)?,
-            Kind::Rgba => {
-                let alpha = Group::new(&EIGHT, width);
-                rows(Group::new(&EIGHT, width), Some(alpha), &mut bits, height)?
-            }
-        };
-        let format = match kind {
-            Kind::Rgb16 => Format::X555,
-            Kind::Rgb => Format::Xrgb,
-            Kind::Rgba => Format::Argb,
-        };
+        let family = if format == Format::X555 { &FIVE } else { &EIGHT };
+        let alpha = (format == Format::Argb).then(|| Group::new(family, width));
+        let pixels = rows(Group::new(family, width), alpha, &mut bits, height)?;
         Ok(Self::new(format, width, height, pixels))
     }
 }
 
-fn head(bits: &mut BitReader<'_>, width: u32, height: u32) -> Result<Kind, QuicError> {
+/// The five words in front; says what the pixels are made of.
+fn head(bits: &mut BitReader<'_>, width: u32, height: u32) -> Result<Format, QuicError> {
     if bits.take_word() != MAGIC {
         return Err(QuicError::Magic);
     }
@@ -88,10 +68,10 @@ fn head(bits: &mut BitReader<'_>, width: u32, height: u32) -> Result<Kind, QuicE
     if version != 0 {
         return Err(QuicError::Version(version));
     }
-    let kind = match bits.take_word() {
-        2 => Kind::Rgb16,
-        3 | 4 => Kind::Rgb,
-        5 => Kind::Rgba,
+    let format = match bits.take_word() {
+        2 => Format::X555,
+        3 | 4 => Format::Xrgb,
+        5 => Format::Argb,
         other => return Err(QuicError::Kind(other)),
     };
     let (own_width, own_height) = (bits.take_word(), bits.take_word());
@@ -101,7 +81,7 @@ fn head(bits: &mut BitReader<'_>, width: u32, height: u32) -> Result<Kind, QuicE
     if (own_width, own_height) != (width, height) {
         return Err(QuicError::Size(own_width, own_height));
     }
-    Ok(kind)
+    Ok(format)
 }
 
 /// All pixels, put together line by line.
