@@ -115,9 +115,10 @@ impl Table {
         Some(number(index, generation))
     }
 
-    fn find(&self, number: *mut c_void) -> Option<&Slot> {
+    fn find(&self, number: *mut c_void) -> Option<(usize, &Slot)> {
         let (index, generation) = split(number)?;
-        self.slot(index).filter(|slot| slot.generation.load(Ordering::Acquire) == generation)
+        let slot = self.slot(index)?;
+        (slot.generation.load(Ordering::Acquire) == generation).then_some((index, slot))
     }
 }
 
@@ -146,7 +147,7 @@ pub(in crate::ffi) fn device(number: *mut c_void) -> Option<Rc<dyn InService>> {
 
 /// The device of a number, if it is still there.
 pub(in crate::ffi) fn any_device(number: *mut c_void) -> Option<AnyDevice> {
-    match TABLE.find(number)?.device.0.borrow().as_ref()? {
+    match TABLE.find(number)?.1.device.0.borrow().as_ref()? {
         Numbered::Served(device) => device.upgrade().map(AnyDevice::Served),
         Numbered::Own(device) => Some(AnyDevice::Own(Rc::clone(device))),
     }
@@ -154,11 +155,11 @@ pub(in crate::ffi) fn any_device(number: *mut c_void) -> Option<AnyDevice> {
 
 /// Makes a number worthless.
 pub(in crate::ffi) fn forget_device(number: *mut c_void) {
-    let Some(slot) = TABLE.find(number) else {
+    let Some((index, slot)) = TABLE.find(number) else {
         return;
     };
     let device = slot.device.0.take();
-    if let (Some(_), Some((index, _))) = (&device, split(number)) {
+    if device.is_some() {
         TABLE.unused.lock().free.push_back(index);
     }
     // Its end may come back here.
