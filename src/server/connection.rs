@@ -603,7 +603,6 @@ impl Role {
     }
 }
 
-/// As the log names it: the channel by the name that settings have for it, and the peer.
 impl About for Connection {
     fn subject(&self) -> Cow<'_, Subject> {
         let subject = Subject::peer(&self.peer);
@@ -614,6 +613,7 @@ impl About for Connection {
     }
 }
 
+/// As the log names it: the channel by the name that settings have for it, and the peer.
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.role {
