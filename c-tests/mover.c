@@ -63,6 +63,13 @@ void mover_open_source(struct mover *b, const char *subtype, const char *port)
     spice_server_vm_start(b->a.r.server);
 }
 
+void mover_open_port(struct mover *b)
+{
+    mover_open_source(b, "port", "org.example.0");
+    b->a.session = mover_link_main(b, 0);
+    rig_channel(&b->a.r, &b->c, CH_PORT, 0, b->a.session);
+}
+
 void mover_begin(struct mover *b)
 {
     struct message m;

@@ -38,6 +38,8 @@ void mover_find(struct client *c, uint16_t type, struct message *m);
 
 /** A running host with this device; NULL: without. */
 void mover_open_source(struct mover *b, const char *subtype, const char *port);
+/** The same with a port, and its client's channel. */
+void mover_open_port(struct mover *b);
 /** The machine moves; the client was at the other host. */
 void mover_begin(struct mover *b);
 /** MIGRATE, and then the data. */

@@ -29,10 +29,8 @@ static void data_that_the_device_has_not_taken(void)
     struct mover b;
     struct message m;
     uint8_t rest[64], *p = rest;
-    mover_open_source(&b, "port", "org.example.0");
+    mover_open_port(&b);
     b.device.accept = 2;
-    b.a.session = mover_link_main(&b, 0);
-    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     EXPECT(client_send(&b.c, VMC_DATA, "abc", 3));
     EXPECT(client_send(&b.c, VMC_DATA, "defg", 4));
     EXPECT(chardev_wait_input(&b.device, 2));
@@ -51,9 +49,7 @@ static void nothing_waits(void)
     struct mover b;
     struct message m;
     uint8_t rest[64];
-    mover_open_source(&b, "port", "org.example.0");
-    b.a.session = mover_link_main(&b, 0);
-    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+    mover_open_port(&b);
     mover_begin(&b);
     mover_take_along(&b.c, &m);
     put_block(rest, UINT32_MAX, UINT32_MAX, 0, 0, 0);
@@ -260,10 +256,8 @@ static void a_full_queue(void)
     struct message m;
     uint8_t *data = malloc(MESSAGES * LENGTH);
     chardev_fill(data, MESSAGES * LENGTH, 0);
-    mover_open_source(&b, "port", "org.example.0");
+    mover_open_port(&b);
     b.device.accept = 5;
-    b.a.session = mover_link_main(&b, 0);
-    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     uint8_t *bytes = malloc(MESSAGES * (6 + LENGTH)), *end = bytes;
     for (int i = 0; i < MESSAGES; i++) {
         end = put32(put16(end, VMC_DATA), LENGTH);
@@ -290,10 +284,8 @@ static void words_behind_migrate(void)
 {
     struct mover b;
     struct message m;
-    mover_open_source(&b, "port", "org.example.0");
+    mover_open_port(&b);
     b.device.accept = 0;
-    b.a.session = mover_link_main(&b, 0);
-    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
     EXPECT(client_send(&b.c, VMC_DATA, "abc", 3));
     mover_begin(&b);
     mover_find(&b.c, S_MIGRATE, &m);

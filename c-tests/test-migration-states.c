@@ -253,9 +253,7 @@ static void a_client_that_does_not_leave(void)
 {
     struct mover b;
     struct message m;
-    mover_open_source(&b, "port", "org.example.0");
-    b.a.session = mover_link_main(&b, 0);
-    rig_channel(&b.a.r, &b.c, CH_PORT, 0, b.a.session);
+    mover_open_port(&b);
     int64_t begun = tap_now();
     mover_begin(&b);
     mover_find(&b.c, S_MIGRATE, &m);
@@ -269,10 +267,7 @@ static void a_client_that_does_not_leave(void)
     message_free(&m);
     EXPECT(client_closed(&b.a.c));
     client_close(&b.c);
-    client_close(&b.a.c);
-    chardev_remove(&b.device);
-    spice_server_remove_interface(&b.m.sin.base);
-    rig_close(&b.a.r);
+    mover_close_source(&b);
 }
 
 /** The machine may take hours to come: a client that waits for it is not cut. */

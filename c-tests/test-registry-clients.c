@@ -198,12 +198,7 @@ static void take_over_of_a_device_that_goes(void)
 static void take_over_from_another_session(void)
 {
     struct client first, second, other_main;
-    rig_open(&r);
-    rule what = port_rule("org.example.0", 80);
-    what.busy = SPICE_SERVER_BUSY_TAKE_OVER;
-    add_rule(what);
-    add_device(&dev, "port", "org.example.0");
-    connect_main();
+    open_busy(SPICE_SERVER_BUSY_TAKE_OVER, false);
     link_to(&first, 80, 0);
     expect_port_init(&first, "org.example.0");
     other_main = main_channel;
