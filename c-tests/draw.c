@@ -202,6 +202,33 @@ QXLImage *guest_surface_image(struct painter *p, uint32_t id)
     return image;
 }
 
+size_t quic_file(const char *name, uint8_t *data)
+{
+    char path[512];
+    snprintf(path, sizeof path, QUIC_IMAGES "/%s.quic", name);
+    FILE *file = fopen(path, "rb");
+    EXPECT_MSG(file, "%s", path);
+    size_t size = fread(data, 1, QUIC_LARGEST, file);
+    fclose(file);
+    return size;
+}
+
+QXLImage *guest_quic(struct painter *p, const uint8_t *data, size_t size, int width, int height)
+{
+    size_t piece = 400, first = size < piece ? size : piece;
+    QXLImage *image = guest_alloc(p, sizeof *image + sizeof(QXLDataChunk) + piece);
+    image->descriptor.type = SPICE_IMAGE_TYPE_QUIC;
+    image->descriptor.width = (uint32_t)width;
+    image->descriptor.height = (uint32_t)height;
+    image->quic.data_size = (uint32_t)size;
+    QXLDataChunk *chunk = (QXLDataChunk *)image->quic.data;
+    chunk->data_size = (uint32_t)first;
+    memcpy(chunk->data, data, first);
+    if (size > first)
+        chunk->next_chunk = (uintptr_t)guest_chunks(p, data + first, size - first, piece);
+    return image;
+}
+
 QXLDrawable guest_drawable(struct painter *p, uint32_t surface, int type)
 {
     QXLDrawable d = { .surface_id = surface, .type = (uint8_t)type,

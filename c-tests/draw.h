@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-enum { SURFACES = 8, ARENA = 8 << 20 };
+enum { SURFACES = 8, ARENA = 8 << 20, QUIC_LARGEST = 65536 };
 
 struct surface {
     uint8_t *pixels;
@@ -60,6 +60,11 @@ QXLDataChunk *guest_chunks(struct painter *p, const void *data, size_t size, siz
 QXLImage *guest_bitmap(struct painter *p, int format, int width, int height, unsigned flags);
 /** An image that is a surface. */
 QXLImage *guest_surface_image(struct painter *p, uint32_t id);
+/** One of the images in tests/data/quic, of 160 by 100 pixels; `data` has QUIC_LARGEST bytes.
+ *  How many of them it is. */
+size_t quic_file(const char *name, uint8_t *data);
+/** An image of QUIC data, in several chunks; the first one is in its head. */
+QXLImage *guest_quic(struct painter *p, const uint8_t *data, size_t size, int width, int height);
 /** A drawable of the whole of a surface. */
 QXLDrawable guest_drawable(struct painter *p, uint32_t surface, int type);
 /** A rectangle inside a surface, not empty. */

@@ -26,6 +26,7 @@ static int reason_fd = -1;   /* where a failing case leaves its reason */
 static int log_fd = -1;      /* the case's stderr */
 static off_t log_mark;
 static bool no_fork;
+static bool panics_wanted;
 static char *result; /* what the case found, shared with its child */
 static char directory[64] = "/tmp/spice-test.XXXXXX";
 
@@ -94,6 +95,11 @@ void tap_result(const char *fmt, ...)
 static void print_ok(void)
 {
     printf("ok %s%s%s\n", current, *result ? " " : "", result);
+}
+
+void tap_want_panics(void)
+{
+    panics_wanted = true;
 }
 
 void tap_log_mark(void)
@@ -193,6 +199,21 @@ static void copy_to_stderr(int fd)
             return;
 }
 
+/** Whether a line of the log has `needle` in it; the line is written to `found`. */
+static bool in_log(int log, const char *needle, char *found, size_t size)
+{
+    FILE *f = fdopen(dup(log), "r");
+    char line[1024];
+    bool any = false;
+    rewind(f);
+    while (!any && fgets(line, sizeof line, f))
+        any = strstr(line, needle) != NULL;
+    fclose(f);
+    if (any)
+        snprintf(found, size, "%.*s", (int)strcspn(line, "\n"), line);
+    return any;
+}
+
 /** Runs one case in a child; fills `reason` and returns false when it failed. */
 static bool run_forked(const struct tap_case *c, char *reason, size_t size)
 {
@@ -230,6 +251,8 @@ static bool run_forked(const struct tap_case *c, char *reason, size_t size)
         snprintf(reason, size, "died of signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else if (!good && n <= 0)
         snprintf(reason, size, "exit status %d", WEXITSTATUS(status));
+    if (good && !panics_wanted && in_log(log, "internal error", reason, size))
+        good = false;
     if (!good || getenv("TAP_VERBOSE")) {
         fprintf(stderr, "--- stderr of %s\n", c->name);
         copy_to_stderr(log);

@@ -65,6 +65,10 @@ int64_t tap_now(void);
 int tap_log_lines(const char *needle);
 void tap_log_mark(void);
 
+/** A panic inside the library, which it contains, ends a case as failed; not after this call,
+ *  which comes before tap_main(). */
+void tap_want_panics(void);
+
 /** What the process owns; taken before a server exists and compared after it. */
 struct tap_usage {
     int fds;

@@ -542,5 +542,6 @@ static const struct tap_case cases[] = {
 
 int main(int argc, char **argv)
 {
+    tap_want_panics();
     return tap_main(argc, argv, "faults", cases, TAP_COUNT(cases));
 }

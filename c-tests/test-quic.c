@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { W = 160, H = 100, D_INIT = 101, D_DRAW_COPY = 304, LARGEST = 65536, PIECE = 400 };
+enum { W = 160, H = 100, D_INIT = 101, D_DRAW_COPY = 304 };
 
 static const struct kind {
     const char *name;
@@ -71,22 +71,14 @@ static QXLDrawable copy_of(struct painter *p, QXLImage *image)
     return d;
 }
 
-static FILE *file_of(const struct kind *kind, const char *directory, const char *mode)
+static void record(const char *directory, const char *name, const uint8_t *data, size_t size)
 {
     char path[512];
-    snprintf(path, sizeof path, "%s/%s.quic", directory, kind->name);
-    FILE *file = fopen(path, mode);
+    snprintf(path, sizeof path, "%s/%s.quic", directory, name);
+    FILE *file = fopen(path, "wb");
     EXPECT_MSG(file, "%s", path);
-    return file;
-}
-
-static size_t kept(const struct kind *kind, uint8_t *data)
-{
-    FILE *file = file_of(kind, DATA_DIRECTORY, "rb");
-    size_t size = file ? fread(data, 1, LARGEST, file) : 0;
-    if (file)
-        fclose(file);
-    return size;
+    EXPECT_EQ(fwrite(data, 1, size, file), size);
+    fclose(file);
 }
 
 /** The next image for the client; other messages are passed over. */
@@ -103,7 +95,7 @@ static void images_are_those_of_the_reference(void)
     struct painter p;
     struct client main_channel, display;
     struct message m;
-    uint8_t init[14], *data = malloc(LARGEST);
+    uint8_t init[14], *data = malloc(QUIC_LARGEST);
     painter_open_tcp(&p, SPICE_SURFACE_FMT_32_xRGB, W, H);
     EXPECT_EQ(spice_server_set_image_compression(p.r.server, SPICE_IMAGE_COMPRESSION_QUIC), 0);
     EXPECT_EQ(spice_server_set_streaming_video(p.r.server, SPICE_STREAM_VIDEO_OFF), 0);
@@ -127,13 +119,9 @@ static void images_are_those_of_the_reference(void)
         }
         size_t size = get32(image + 18);
         EXPECT_EQ(image[8], SPICE_IMAGE_TYPE_QUIC);
-        const char *directory = getenv("QUIC_RECORD");
-        FILE *file = directory ? file_of(&kinds[i], directory, "wb") : NULL;
-        if (file) {
-            EXPECT_EQ(fwrite(image + 22, 1, size, file), size);
-            fclose(file);
-        }
-        EXPECT_EQ(kept(&kinds[i], data), size);
+        if (getenv("QUIC_RECORD"))
+            record(getenv("QUIC_RECORD"), kinds[i].name, image + 22, size);
+        EXPECT_EQ(quic_file(kinds[i].name, data), size);
         EXPECT_MSG(!memcmp(data, image + 22, size), "%s is another image", kinds[i].name);
         message_free(&m);
         p.used = 0;
@@ -144,32 +132,15 @@ static void images_are_those_of_the_reference(void)
     painter_close(&p);
 }
 
-/** An image of so many bytes; the first chunk is in its head. */
-static QXLImage *packed_image(struct painter *p, const uint8_t *data, size_t size)
-{
-    size_t first = size < PIECE ? size : PIECE;
-    QXLImage *image = guest_alloc(p, sizeof *image + sizeof(QXLDataChunk) + PIECE);
-    image->descriptor.type = SPICE_IMAGE_TYPE_QUIC;
-    image->descriptor.width = W;
-    image->descriptor.height = H;
-    image->quic.data_size = (uint32_t)size;
-    QXLDataChunk *chunk = (QXLDataChunk *)image->quic.data;
-    chunk->data_size = (uint32_t)first;
-    memcpy(chunk->data, data, first);
-    if (size > first)
-        chunk->next_chunk = (uintptr_t)guest_chunks(p, data + first, size - first, PIECE);
-    return image;
-}
-
 static void drawn_on(uint32_t surface, uint32_t mask)
 {
     struct painter p;
-    uint8_t *data = malloc(LARGEST);
+    uint8_t *data = malloc(QUIC_LARGEST);
     painter_open(&p, surface, W, H, 1);
     for (int i = 0; i < KINDS; i++) {
-        size_t size = kept(&kinds[i], data);
+        size_t size = quic_file(kinds[i].name, data);
         for (int high_bits = 0; high_bits < 2; high_bits++) {
-            QXLImage *image = packed_image(&p, data, size);
+            QXLImage *image = guest_quic(&p, data, size, W, H);
             if (high_bits)
                 image->descriptor.flags = SPICE_IMAGE_FLAGS_HIGH_BITS_SET;
             QXLDrawable d = copy_of(&p, image);
@@ -199,10 +170,10 @@ static void on_555(void)
 static void pixels_come_back(void)
 {
     struct painter p;
-    uint8_t *data = malloc(LARGEST);
+    uint8_t *data = malloc(QUIC_LARGEST);
     painter_open(&p, SPICE_SURFACE_FMT_32_xRGB, W, H, 1);
     for (int i = 1; i < KINDS; i++) {
-        QXLDrawable d = copy_of(&p, packed_image(&p, data, kept(&kinds[i], data)));
+        QXLDrawable d = copy_of(&p, guest_quic(&p, data, quic_file(kinds[i].name, data), W, H));
         painter_noise(&p, 0);
         painter_draw(&p, &d, 0xffffff);
         for (int y = 0; y < H; y++)
@@ -219,12 +190,12 @@ static void pixels_come_back(void)
 static void wrong_images_are_not_drawn(void)
 {
     struct painter p;
-    uint8_t *data = malloc(LARGEST), *before = malloc(W * H * 4);
+    uint8_t *data = malloc(QUIC_LARGEST), *before = malloc(W * H * 4);
     painter_open(&p, SPICE_SURFACE_FMT_32_xRGB, W, H, 1);
     memcpy(before, p.surface[0].pixels, W * H * 4);
-    size_t size = kept(&kinds[2], data);
+    size_t size = quic_file(kinds[2].name, data);
     for (int wrong = 0; wrong < 7; wrong++) {
-        QXLImage *image = packed_image(&p, data, wrong == 0 ? 600 : size);
+        QXLImage *image = guest_quic(&p, data, wrong == 0 ? 600 : size, W, H);
         uint8_t *head = ((QXLDataChunk *)image->quic.data)->data;
         if (wrong == 1)
             head[0] ^= 1; /* the magic word */
