@@ -4,11 +4,10 @@
 #[path = "../fuzz/bodies/mod.rs"]
 mod bodies;
 
-use std::io::Write;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use bodies::{ALL, Body};
+use bodies::{ALL, Body, end_with_any_panic};
 
 /// So much for each body; whoever waits for the tests should not notice.
 const TIME: Duration = Duration::from_millis(700);
@@ -45,6 +44,7 @@ smoke! {
     inputs_messages
     link
     lz4
+    machine
     main_messages
     migration_block
     migration_data
@@ -63,24 +63,15 @@ smoke! {
 }
 
 fn smoke(name: &str) {
-    end_with_any_panic();
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        spice_server::log::install(|_, _| ());
+        end_with_any_panic();
+    });
     let body = ALL.iter().find(|body| body.name == name).expect("a body of that name");
     let runs = play(body);
     println!("{name}: {runs} runs");
     assert!(runs >= LEAST, "{runs} runs");
-}
-
-/// The library contains panics; here each of them is a finding, on whichever thread.
-fn end_with_any_panic() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        spice_server::log::install(|_, _| ());
-        std::panic::set_hook(Box::new(|panic| {
-            // Not by a macro, which the test runner would keep for later.
-            let _ = writeln!(std::io::stderr(), "{panic}");
-            std::process::abort();
-        }));
-    });
 }
 
 fn play(body: &Body) -> u64 {

@@ -37,7 +37,19 @@ pub(crate) mod stream_device;
 pub(crate) mod tls;
 pub(crate) mod websocket;
 
+use std::io::Write;
+
 use input::{Input, repeated};
+
+/// The library contains panics; here each of them is a finding, on whichever thread. It puts
+/// a hook of its own in place when the first server is made: this is to be called again then.
+pub(crate) fn end_with_any_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        // Not by a macro, which the test runner would keep for later.
+        let _ = writeln!(std::io::stderr(), "{panic}");
+        std::process::abort();
+    }));
+}
 
 /// One body.
 pub(crate) struct Body {
@@ -62,6 +74,7 @@ pub(crate) const ALL: &[Body] = &[
     inputs_messages::BODY,
     link::BODY,
     lz4::BODY,
+    server::MACHINE,
     main_messages::BODY,
     migration_block::BODY,
     migration_data::BODY,

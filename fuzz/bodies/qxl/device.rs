@@ -14,16 +14,16 @@ use spice_server::host::abi::{
 
 /// Bytes of the guest's memory: its ends are the ends of an allocation, so that the
 /// sanitizer sees whoever leaves it.
-pub(super) const MEMORY: usize = 64 << 10;
+pub(in crate::bodies) const MEMORY: usize = 64 << 10;
 /// The group of the guest's slots, as QEMU has it.
-pub(super) const GUEST: u32 = 1;
+pub(in crate::bodies) const GUEST: u32 = 1;
 /// What QEMU has of each: slots in a group, surfaces.
 const SLOTS: u32 = 8;
 const SURFACES: u32 = 1024;
 
 /// The device. Callbacks find it by the instance, which is its first member.
 #[repr(C)]
-pub(super) struct Device {
+pub(in crate::bodies) struct Device {
     instance: UnsafeCell<QXLInstance>,
     interface: QXLInterface,
     memory: Box<[UnsafeCell<u8>]>,
@@ -46,7 +46,7 @@ struct State {
 unsafe impl Sync for Device {}
 
 impl Device {
-    pub(super) fn new() -> Box<Self> {
+    pub(in crate::bodies) fn new() -> Box<Self> {
         let base = SpiceBaseInterface {
             type_: SPICE_INTERFACE_QXL.name.as_ptr(),
             description: c"fuzz".as_ptr(),
@@ -84,17 +84,17 @@ impl Device {
         device
     }
 
-    pub(super) fn instance(&self) -> *mut QXLInstance {
+    pub(in crate::bodies) fn instance(&self) -> *mut QXLInstance {
         self.instance.get()
     }
 
     /// The first byte of the guest's memory, for the host.
-    pub(super) fn start(&self) -> u64 {
+    pub(in crate::bodies) fn start(&self) -> u64 {
         self.memory.as_ptr().expose_provenance() as u64
     }
 
     /// The guest writes into its memory, as far as there is some.
-    pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
+    pub(in crate::bodies) fn write(&self, offset: usize, bytes: &[u8]) {
         for (cell, byte) in self.memory.iter().skip(offset).zip(bytes) {
             // SAFETY: the device's own byte; the worker reads each without a reference.
             unsafe { cell.get().write_volatile(*byte) };
@@ -102,13 +102,13 @@ impl Device {
     }
 
     /// The guest puts a command into a ring.
-    pub(super) fn push(&self, cursor: bool, command: QXLCommandExt) {
+    pub(in crate::bodies) fn push(&self, cursor: bool, command: QXLCommandExt) {
         let mut state = self.state.lock().expect("no panic");
         if cursor { state.cursor.push_back(command) } else { state.display.push_back(command) }
     }
 
     /// A cookie for a request; it comes back once.
-    pub(super) fn cookie(&self) -> u64 {
+    pub(in crate::bodies) fn cookie(&self) -> u64 {
         let mut state = self.state.lock().expect("no panic");
         state.next_cookie += 1;
         let cookie = state.next_cookie;
@@ -117,12 +117,12 @@ impl Device {
     }
 
     /// Commands that were not taken with the rings: those of a guest that was saved.
-    pub(super) fn expect(&self, commands: usize) {
+    pub(in crate::bodies) fn expect(&self, commands: usize) {
         self.state.lock().expect("no panic").taken += commands;
     }
 
     /// The library is done with the device.
-    pub(super) fn check_end(&self) {
+    pub(in crate::bodies) fn check_end(&self) {
         let state = self.state.lock().expect("no panic");
         assert!(state.cookies.is_empty(), "cookies that do not come back: {:?}", state.cookies);
     }

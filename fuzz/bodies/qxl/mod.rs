@@ -6,7 +6,7 @@
 //! The device is served by its worker thread, as a C program has it; requests that wait
 //! keep both in step.
 
-mod device;
+pub(super) mod device;
 
 use std::ffi::c_int;
 
@@ -38,34 +38,48 @@ fn run(bytes: &[u8]) {
     let alone = server::ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let clock = server::clock::StoppedClock::new();
     let device = Device::new();
-    let mut guest = Guest { input: Input::new(bytes), device: &device };
+    let mut input = Input::new(bytes);
+    plug(&device);
+    let mut operations = 0;
+    while !input.is_empty() && operations < OPERATIONS {
+        operation(&mut input, &device);
+        operations += 1;
+    }
+    unplug(&device);
+    host::settle();
+    device.check_end();
+    drop((clock, alone));
+}
+
+/// Adds the device with one memory slot over all that it has, and starts it.
+pub(super) fn plug(device: &Device) {
     // SAFETY: an instance with its interface, good until it is removed.
     let added = unsafe { spice_server_add_interface(host::server(), device.instance().cast()) };
     assert_eq!(added, 0);
     // SAFETY: memory slots over the device's memory only, which outlives them.
     unsafe {
         spice_qxl_start(device.instance());
-        guest.add_slot(0, 0, 0, MEMORY as u64, false);
+        Guest { input: &mut Input::new(&[]), device }.add_slot(0, 0, 0, MEMORY as u64, false);
     }
-    let mut operations = 0;
-    while !guest.input.is_empty() && operations < OPERATIONS {
-        guest.operation();
-        operations += 1;
-    }
+}
+
+pub(super) fn unplug(device: &Device) {
     // SAFETY: the instance that was added.
     let removed = unsafe { spice_server_remove_interface(device.instance().cast()) };
     assert_eq!(removed, 0);
-    host::settle();
-    device.check_end();
-    drop((clock, alone));
 }
 
-struct Guest<'a> {
-    input: Input<'a>,
+/// Something that the guest does, or the host for it.
+pub(super) fn operation(input: &mut Input<'_>, device: &Device) {
+    Guest { input, device }.operation();
+}
+
+struct Guest<'a, 'b> {
+    input: &'a mut Input<'b>,
     device: &'a Device,
 }
 
-impl Guest<'_> {
+impl Guest<'_, '_> {
     fn operation(&mut self) {
         let qxl = self.device.instance();
         let operation = self.input.byte();

@@ -19,13 +19,16 @@ use spice_server::wire::main::to_client;
 use spice_server::wire::{ChannelKey, inputs, spicevmc};
 
 use super::devices::{CharDevice, NEWCOMER, SENT, on_channel, pattern};
-use super::host;
+use super::web::{self, Web};
+use super::{BESIDE, host};
 
 /// Longest message: a frame of a stream device.
 const LONGEST: u32 = 33 << 20;
 /// What may be on its way to a client: a device's data above which it is not read any more,
 /// one read, and the socket's buffer.
 const ON_ITS_WAY: u64 = (1 << 20) + (65 << 10) + (1 << 20);
+/// On the I/O thread there is as much again between the threads.
+const BETWEEN_THREADS: u64 = 1 << 20;
 
 thread_local! {
     /// What lets everybody in as long as there are no passwords.
@@ -41,6 +44,7 @@ pub(super) struct Client {
     /// As the host was told; 0 without a link.
     pub(super) session: u32,
     form: HeaderForm,
+    web: Option<Web>,
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
     stage: Stage,
@@ -84,6 +88,8 @@ pub(super) struct Beginning {
     pub(super) form: HeaderForm,
     /// The server's end has a small buffer.
     pub(super) narrow: bool,
+    /// Over a WebSocket.
+    pub(super) web: bool,
     /// Instead of a link.
     pub(super) garbage: Option<Vec<u8>>,
 }
@@ -115,7 +121,7 @@ pub(super) fn excuse_all() {
 
 /// Connects; returns when the link has succeeded or failed.
 pub(super) fn connect(beginning: Beginning) -> Rc<RefCell<Client>> {
-    let Beginning { channel, session, form, narrow, garbage } = beginning;
+    let Beginning { channel, session, form, narrow, web, garbage } = beginning;
     let number = CLIENTS.with_borrow(Vec::len) as u8;
     let (ours, theirs) = UnixStream::pair().expect("descriptors are left");
     ours.set_nonblocking(true).expect("a socket");
@@ -134,7 +140,7 @@ pub(super) fn connect(beginning: Beginning) -> Rc<RefCell<Client>> {
     }
     let good = garbage.is_none();
     let ticket = TICKET.get().filter(|_| !super::PASSWORDS.get());
-    let outgoing = garbage.unwrap_or_else(|| {
+    let first = garbage.unwrap_or_else(|| {
         let mut link = link(channel, session, form);
         link.extend(ticket.into_iter().flatten());
         link
@@ -145,7 +151,8 @@ pub(super) fn connect(beginning: Beginning) -> Rc<RefCell<Client>> {
         channel,
         session: 0,
         form,
-        outgoing,
+        web: web.then(Web::default),
+        outgoing: if web { web::REQUEST.to_vec() } else { Vec::new() },
         incoming: Vec::new(),
         stage: Stage::Reply,
         needs_ticket: ticket.is_none(),
@@ -164,6 +171,7 @@ pub(super) fn connect(beginning: Beginning) -> Rc<RefCell<Client>> {
     }));
     CLIENTS.with_borrow_mut(|clients| clients.push(Rc::clone(&client)));
     NEWCOMER.set(number);
+    client.borrow_mut().put(&first);
     client.borrow_mut().flush();
     // SAFETY: a descriptor that is given away.
     let taken = unsafe { spice_server_add_client(host::server(), theirs.into_raw_fd(), 0) };
@@ -229,7 +237,7 @@ impl Client {
         self.socket.set_nonblocking(true).expect("a socket");
         if let Some(ticket) = self.ticket {
             TICKET.set(Some(ticket));
-            self.outgoing.extend(ticket);
+            self.put(&ticket);
             self.flush();
         }
     }
@@ -239,11 +247,20 @@ impl Client {
         if self.silent {
             return;
         }
-        let mut header = vec![0; self.form.bytes()];
-        self.form.write(&mut header, Header { kind, size: body.len() as u32 }, self.messages);
-        self.outgoing.extend(header);
-        self.outgoing.extend_from_slice(body);
+        let mut message = vec![0; self.form.bytes()];
+        self.form.write(&mut message, Header { kind, size: body.len() as u32 }, self.messages);
+        message.extend_from_slice(body);
+        self.put(&message);
         self.flush();
+    }
+
+    /// What is to be sent next.
+    fn put(&mut self, bytes: &[u8]) {
+        if self.web.is_some() {
+            Web::wrap(bytes, &mut self.outgoing);
+        } else {
+            self.outgoing.extend_from_slice(bytes);
+        }
     }
 
     /// Sends patterned data.
@@ -263,10 +280,13 @@ impl Client {
         self.send(kind, &tokens.to_le_bytes());
     }
 
-    /// Sends bytes that are no message.
+    /// Sends bytes that are no message, and perhaps no frame.
     pub(super) fn send_raw(&mut self, bytes: &[u8]) {
         if !self.silent {
-            self.outgoing.extend_from_slice(bytes);
+            match bytes.first() {
+                Some(first) if first % 2 == 1 => self.outgoing.extend_from_slice(bytes),
+                _ => self.put(bytes),
+            }
             self.flush();
         }
     }
@@ -306,7 +326,7 @@ impl Client {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     left -= count;
-                    self.incoming.extend_from_slice(&buffer[..count]);
+                    self.got(&buffer[..count]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => self.ended = true,
@@ -326,7 +346,7 @@ impl Client {
         let mut buffer = [0; 16 << 10];
         while !self.ended {
             match self.socket.read(&mut buffer) {
-                Ok(count) if count > 0 => self.incoming.extend_from_slice(&buffer[..count]),
+                Ok(count) if count > 0 => self.got(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     panic!("closed for the host and not for the client");
                 }
@@ -335,6 +355,13 @@ impl Client {
             }
         }
         self.look();
+    }
+
+    fn got(&mut self, bytes: &[u8]) {
+        match &mut self.web {
+            Some(web) => web.unwrap(bytes, &mut self.incoming),
+            None => self.incoming.extend_from_slice(bytes),
+        }
     }
 
     fn look(&mut self) {
@@ -442,22 +469,27 @@ impl Client {
     pub(super) fn check_queue(&self) {
         if let Some(device) = self.own_device() {
             let waiting = device.given.get() - self.base - self.received;
-            assert!(waiting <= ON_ITS_WAY, "{waiting} bytes wait for a client");
+            let most = ON_ITS_WAY + if BESIDE.get() { BETWEEN_THREADS } else { 0 };
+            assert!(waiting <= most, "{waiting} bytes wait for a client");
         }
     }
 
-    /// All that the device has had for it, and all that it had for the device, arrived.
-    pub(super) fn check_complete(&self) {
-        let Some(device) = self.own_device().filter(|device| !device.tainted.get()) else {
-            return;
-        };
-        assert_eq!(device.pending.get(), 0, "a device is not read");
-        assert_eq!(self.received, device.given.get() - self.base, "data are on their way for ever");
-        if self.good {
-            assert!(self.outgoing.is_empty(), "a client is not read");
-            let sent = SENT.with_borrow(|sent| sent[usize::from(self.number)]);
-            let written = device.written.borrow()[usize::from(self.number)];
-            assert_eq!(written, sent, "a client's data do not arrive");
+    /// What has not arrived of all that the device had for it, and it for the device.
+    pub(super) fn missing(&self) -> Option<String> {
+        let device = self.own_device().filter(|device| !device.tainted.get())?;
+        let given = device.given.get() - self.base;
+        let sent = SENT.with_borrow(|sent| sent[usize::from(self.number)]);
+        let written = device.written.borrow()[usize::from(self.number)];
+        if device.pending.get() > 0 {
+            Some("a device is not read".into())
+        } else if self.received != given {
+            Some(format!("{} of {given} bytes of a device arrive", self.received))
+        } else if self.good && !self.outgoing.is_empty() {
+            Some("a client is not read".into())
+        } else if self.good && written != sent {
+            Some(format!("{written} of {sent} bytes of a client arrive"))
+        } else {
+            None
         }
     }
 }

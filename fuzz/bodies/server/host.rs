@@ -90,6 +90,7 @@ impl Loop {
 pub(in crate::bodies) fn server() -> *mut Server {
     let server = SERVER.get().unwrap_or_else(|| {
         let server = NonNull::new(spice_server_new()).expect("never NULL");
+        crate::bodies::end_with_any_panic();
         // SAFETY: a server; the interface lives for ever.
         let initialised = unsafe {
             spice_server_set_noauth(server.as_ptr());
@@ -140,6 +141,11 @@ pub(super) fn settle_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(turn(PATIENCE) || done(), "{what}: nothing happens");
         settle();
     }
+}
+
+/// Other threads may be about to say something.
+pub(super) fn wait_a_little() {
+    turn(1);
 }
 
 /// Waits for something and serves it; false when nothing came in time.

@@ -6,12 +6,16 @@
 //!
 //! The server is used as a C program uses it, with its threads: connections over socket
 //! pairs live on the main loop, which is the script's thread; links are made on the I/O
-//! thread, one at a time, and waited for.
+//! thread, one at a time, and waited for. In a `machine` there are also connections over
+//! a WebSocket and of screens, which live on the I/O thread.
 
 mod client;
 pub(super) mod clock;
 mod devices;
 pub(super) mod host;
+mod machine;
+mod peripherals;
+mod web;
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
@@ -35,12 +39,19 @@ use super::{Body, Input};
 use client::{Beginning, Client};
 use clock::StoppedClock;
 use devices::{CharDevice, MOST, Use};
+use machine::Machine;
 
-pub(crate) const BODY: Body = Body { name: "server", run: |bytes| play(bytes, false), seeds };
+pub(crate) const BODY: Body = Body { name: "server", run: |bytes| play(bytes, None, false), seeds };
 
 /// The same, with clients that know the password, and with the end of the server in the
 /// middle of all. Each key takes ten milliseconds, so this is slow.
-pub(crate) const LIFE: Body = Body { name: "server_life", run: |bytes| play(bytes, true), seeds };
+pub(crate) const LIFE: Body =
+    Body { name: "server_life", run: |bytes| play(bytes, None, true), seeds };
+
+/// With a graphics device and its guest, input devices and sound beside the char devices,
+/// and with clients on both threads. What happens in which order is up to the threads, so
+/// that a script need not do the same each time.
+pub(crate) const MACHINE: Body = Body { name: "machine", run: play_machine, seeds: machine::seeds };
 
 /// The functions that name no server look at all of the process.
 pub(super) static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -52,8 +63,13 @@ const OPERATIONS: usize = 200;
 /// Turns after which everything should have arrived.
 const ROUNDS: usize = 2000;
 
+/// How long what is on its way between threads may take, in nanoseconds; only a failure takes so long.
+const PATIENCE: u64 = 10_000_000_000;
+
 thread_local! {
     static PASSWORDS: Cell<bool> = const { Cell::new(false) };
+    /// There are connections beside the script's thread.
+    static BESIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Nobody comes in any more, in this script.
@@ -61,12 +77,21 @@ fn passwords_are_on() {
     PASSWORDS.set(true);
 }
 
-fn play(bytes: &[u8], life: bool) {
+/// The first byte says whether the server ends in the middle of all.
+fn play_machine(bytes: &[u8]) {
+    let (life, rest) =
+        bytes.split_first().map_or((false, bytes), |(first, rest)| (*first == 255, rest));
+    BESIDE.set(true);
+    play(rest, Some(Machine::default()), life);
+    BESIDE.set(false);
+}
+
+fn play(bytes: &[u8], machine: Option<Machine>, life: bool) {
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let clock = StoppedClock::new();
     // Before the script's first connection, so that the key is there.
     host::server();
-    let mut script = Script { input: Input::new(bytes), left: BYTES, life };
+    let mut script = Script { input: Input::new(bytes), machine, left: BYTES, life };
     let mut operations = 0;
     while !script.input.is_empty() && operations < OPERATIONS {
         script.operation();
@@ -76,7 +101,10 @@ fn play(bytes: &[u8], life: bool) {
         end_server();
     } else {
         arrive();
-        end();
+        end(script.machine.as_mut());
+    }
+    if let Some(machine) = script.machine {
+        machine.check_end();
     }
     client::clear();
     devices::clear();
@@ -85,6 +113,7 @@ fn play(bytes: &[u8], life: bool) {
 
 struct Script<'a> {
     input: Input<'a>,
+    machine: Option<Machine>,
     /// Of [`BYTES`].
     left: usize,
     /// Keys may be made.
@@ -94,6 +123,12 @@ struct Script<'a> {
 impl Script<'_> {
     fn operation(&mut self) {
         let operation = self.input.byte();
+        if operation & 0x40 != 0
+            && let Some(machine) = &mut self.machine
+        {
+            machine.operation(&mut self.input);
+            return;
+        }
         match operation % 18 {
             0 | 1 => self.connect(),
             2 | 3 => {
@@ -209,7 +244,10 @@ impl Script<'_> {
 
     fn connect(&mut self) {
         let options = self.input.byte();
-        let kind = [1, 10, 9, 11, 3, 8, 2, 4][usize::from(options % 8)];
+        let (kind, web) = match &self.machine {
+            None => ([1, 10, 9, 11, 3, 8, 2, 4][usize::from(options % 8)], false),
+            Some(_) => Machine::channel(&mut self.input),
+        };
         let id = if kind == 1 { 0 } else { self.input.byte() % 3 };
         let clients = client::all();
         if clients.len() == MOST || (PASSWORDS.get() && !self.life) {
@@ -231,6 +269,7 @@ impl Script<'_> {
             session,
             form: if options & 8 == 0 { HeaderForm::Mini } else { HeaderForm::Full },
             narrow: options & 16 != 0,
+            web,
             garbage,
         });
     }
@@ -262,6 +301,17 @@ impl Script<'_> {
                 client.good = false;
                 let kind = [101, 102, 103, 104, 111, 112, 113, 114][usize::from(kind)];
                 client.send(kind, body);
+            }
+            (2, kind @ 0..3) => {
+                client.good = false;
+                client.send(
+                    [101, 2, 1][usize::from(kind)],
+                    &[1; 14][..[14, 0, 4][usize::from(kind)]],
+                );
+            }
+            (2 | 5 | 6, kind) => {
+                client.good = false;
+                client.send(98 + u16::from(kind), body);
             }
             (10 | 11, 0..4) => client.send(201, &[byte >> 4]),
             (8, kind) => {
@@ -390,7 +440,7 @@ fn arrive() {
     }
     // SAFETY: the server of this thread.
     unsafe { spice_server_vm_start(host::server()) };
-    let mut rounds = 0;
+    let (mut rounds, begin) = (0, StoppedClock::kernel());
     loop {
         let mut any = false;
         for device in devices::all().iter().filter(|device| !device.removed.get()) {
@@ -405,16 +455,20 @@ fn arrive() {
             any |= client.read(usize::MAX);
         }
         host::settle();
-        if !any {
+        if any {
+            rounds += 1;
+            assert!(rounds < ROUNDS, "no end of data");
+        } else if !BESIDE.get() || StoppedClock::kernel() > begin + PATIENCE || nothing_is_missing()
+        {
             break;
+        } else {
+            host::wait_a_little();
         }
-        rounds += 1;
-        assert!(rounds < ROUNDS, "no end of data");
     }
     let clients = client::all();
     for client in &clients {
         let client = client.borrow();
-        client.check_complete();
+        assert_eq!(client.missing(), None);
         let main = clients.iter().map(|other| other.borrow()).find(|other| {
             other.channel.kind == 1 && other.session == client.session && client.session != 0
         });
@@ -429,8 +483,12 @@ fn arrive() {
     }
 }
 
+fn nothing_is_missing() -> bool {
+    client::all().iter().all(|client| client.borrow().missing().is_none())
+}
+
 /// Everybody leaves; the server is as it was before.
-fn end() {
+fn end(machine: Option<&mut Machine>) {
     let clients = client::all();
     for client in &clients {
         client.borrow_mut().fall_silent();
@@ -441,6 +499,9 @@ fn end() {
     }
     for device in devices::all() {
         device.remove();
+    }
+    if let Some(machine) = machine {
+        machine.unplug_all();
     }
     let server = host::server();
     // SAFETY: the server of this thread.
