@@ -12,7 +12,7 @@ MAKERS = Path(__file__).parent.parent / "guest"
 
 
 def make_guest(programs=None):
-    """The directory with `vmlinuz` and `initrd`, made if it is not there yet;
+    """The directory with `kernel` and `initrd`, made if it is not there yet;
     `programs` names a set that make-programs knows. Asking apt for versions takes
     seconds: child processes inherit the answer."""
     name, command = "SPICE_E2E_GUEST", [MAKERS / "make-guest"]

@@ -96,7 +96,7 @@ class Qemu:
             files = make_guest(programs)
             command += ["-chardev", f"socket,id=agent,fd={theirs[1].fileno()}"]
             command += ["-serial", "chardev:agent"]
-            command += ["-kernel", files / "vmlinuz", "-initrd", files / "initrd"]
+            command += ["-kernel", files / "kernel", "-initrd", files / "initrd"]
             command += ["-append", KERNEL_LINE]
         command += args
         command = (network.words if network else []) + command
