@@ -1,5 +1,6 @@
 """A program of its own that floods a SPICE port by eight processes, until its input ends:
-`flood_process.py PORT KIND`. Writes how many connections that were.
+`flood_process.py PORT KIND [RATE]`, at most RATE connections a second in all. Writes how
+many connections that were.
 
 What they do with each connection:
 
@@ -19,6 +20,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -60,11 +62,15 @@ KINDS = {"silent": [silent], "open": [half_open], "noise": [noise], "link": [lin
          "wrong": [wrong], "mixed": [silent, noise, link]}
 
 
-def work(port, kind, counts, number):
-    """Until the process is killed."""
+def work(port, kind, pause, counts, number):
+    """Until the process is killed; a connection every `pause` seconds at most."""
     kept = collections.deque(maxlen=KEPT)
     steps = KINDS[kind]
+    due = time.monotonic()
     for count in itertools.count(1):
+        # Who is late does not make up for it.
+        due = max(due + pause, time.monotonic() - pause)
+        time.sleep(max(0, due - time.monotonic()))
         try:
             sock = socket.create_connection(("127.0.0.1", port), SECONDS)
             steps[count % len(steps)](sock, kept)
@@ -75,6 +81,7 @@ def work(port, kind, counts, number):
 
 def main():
     port, kind = int(sys.argv[1]), sys.argv[2]
+    pause = PROCESSES / float(sys.argv[3]) if len(sys.argv) > 3 else 0
     end_with_parent()
     counts = mmap.mmap(-1, PROCESSES * COUNT.size)
     children = []
@@ -82,7 +89,7 @@ def main():
         child = os.fork()
         if child == 0:
             end_with_parent()
-            work(port, kind, counts, number)
+            work(port, kind, pause, counts, number)
         children.append(child)
     sys.stdin.read()
     for child in children:
