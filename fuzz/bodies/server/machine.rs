@@ -94,9 +94,8 @@ impl Machine {
             screen.check_end();
         } else if self.screens < SCREENS {
             self.screens += 1;
-            let screen = Device::new();
-            qxl::plug(&screen);
-            self.screen = Some(screen);
+            // A stream device may have the display's number.
+            self.screen = Some(Device::new()).filter(|screen| qxl::plug(screen));
         }
     }
 
