@@ -33,9 +33,26 @@ wait_until() {
     done
 }
 
+# Writes so many bytes of a file said again and again: repeat_to FILE BYTES. Doubled each
+# time, because an emulated processor takes long to start a program.
+repeat_to() {
+    cat "$1" >/tmp/repeat.one
+    while [ "$(stat -c %s /tmp/repeat.one)" -lt "$2" ]; do
+        cat /tmp/repeat.one /tmp/repeat.one >/tmp/repeat.two
+        mv /tmp/repeat.two /tmp/repeat.one
+    done
+    head -c "$2" /tmp/repeat.one
+    rm /tmp/repeat.one
+}
+
 # Waits until the host's end of a virtio port is there. Before that a read of the
 # port is an end of file.
-wait_host() {
-    device=$(readlink "/dev/virtio-ports/$1")
-    wait_until "${2:-10}" grep -q 'host_connected: 1' "/sys/kernel/debug/virtio-ports/${device##*/}"
+wait_host() { wait_host_is 1 "$@"; }
+
+# Waits until it is gone.
+wait_no_host() { wait_host_is 0 "$@"; }
+
+wait_host_is() {
+    device=$(readlink "/dev/virtio-ports/$2")
+    wait_until "${3:-10}" grep -q "host_connected: $1" "/sys/kernel/debug/virtio-ports/${device##*/}"
 }

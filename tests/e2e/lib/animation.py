@@ -38,7 +38,7 @@ class Animation:
         guest.sh("base64 -d </tmp/text | gunzip >/tmp/wave")
         for number in range(FRAMES):
             guest.sh(f"dd if=/tmp/wave bs=4 skip={number * 64} count={WIDTH} 2>/dev/null >/tmp/a;"
-                     f" for i in $(seq {HEIGHT}); do cat /tmp/a; done >/tmp/frame{number}")
+                     f" repeat_to /tmp/a {WIDTH * HEIGHT * 4} >/tmp/frame{number}")
 
     def start(self):
         names = " ".join(f"/tmp/frame{number}" for number in range(FRAMES))

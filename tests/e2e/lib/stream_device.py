@@ -109,8 +109,8 @@ class Producer:
         comment = 32 << 10
         count = size // comment
         self.guest.sh(f"""{{ printf '{_escaped(flat_jpeg.comment(comment))}'
-            head -c {comment - 4} /dev/zero; }} >/tmp/comment; rm -f /tmp/padded.* /tmp/padding
-            for n in $(seq {count}); do cat /tmp/comment >>/tmp/padding; done""")
+            head -c {comment - 4} /dev/zero; }} >/tmp/comment; rm -f /tmp/padded.*
+            repeat_to /tmp/comment {count * comment} >/tmp/padding""")
         for number, picture in enumerate(pictures):
             start = message(DATA, picture[:2], size=len(picture) + count * comment)
             self.guest.sh(f"""{{ echo {_base64(start)} | base64 -d; cat /tmp/padding

@@ -19,10 +19,8 @@ def one_period(frequency, loudness=8000):
 def write_in_guest(guest, path, frequency, seconds):
     """A file in the guest with so much of a tone."""
     period = base64.b64encode(one_period(frequency)).decode()
-    guest.sh(f"echo {period} | base64 -d >/tmp/period; : >/tmp/second; i=0; "
-             f"while [ $i -lt {frequency} ]; do cat /tmp/period; i=$((i + 1)); done >/tmp/second; "
-             f": >{path}; i=0; while [ $i -lt {seconds} ]; do cat /tmp/second; i=$((i + 1)); done "
-             f">{path}; rm /tmp/second /tmp/period", 120)
+    guest.sh(f"echo {period} | base64 -d >/tmp/period; "
+             f"repeat_to /tmp/period {RATE * EARS * 2 * seconds} >{path}; rm /tmp/period")
 
 
 class Heard:
