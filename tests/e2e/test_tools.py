@@ -45,6 +45,8 @@ def with_tools(function):
             function(bench, tools)
         finally:
             tools.stop()
+        # The next check's guest would take this one's client for its own.
+        bench.vm.guest.sh(f"wait_no_host {PORT}")
 
     run.__name__ = function.__name__
     return check(run)
