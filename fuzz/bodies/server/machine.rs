@@ -162,6 +162,11 @@ impl Machine {
 
     /// The server is done with all devices, or has ended.
     pub(super) fn check_end(self) {
+        for frame in self.frames {
+            // Frames come back whatever became of the device; so many are lent and no more.
+            // SAFETY: a frame that was lent, and no device.
+            unsafe { spice_server_playback_put_samples(ptr::null_mut(), frame) };
+        }
         self.screen.iter().for_each(|screen| screen.check_end());
     }
 }
