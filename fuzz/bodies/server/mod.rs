@@ -63,7 +63,8 @@ const OPERATIONS: usize = 200;
 /// Turns after which everything should have arrived.
 const ROUNDS: usize = 2000;
 
-/// How long what is on its way between threads may take, in nanoseconds; only a failure takes so long.
+/// How long what is on its way between threads may take, in nanoseconds; only a failure takes
+/// so long.
 const PATIENCE: u64 = 10_000_000_000;
 
 thread_local! {
@@ -302,16 +303,15 @@ impl Script<'_> {
                 let kind = [101, 102, 103, 104, 111, 112, 113, 114][usize::from(kind)];
                 client.send(kind, body);
             }
-            (2, kind @ 0..3) => {
-                client.good = false;
-                client.send(
-                    [101, 2, 1][usize::from(kind)],
-                    &[1; 14][..[14, 0, 4][usize::from(kind)]],
-                );
-            }
             (2 | 5 | 6, kind) => {
                 client.good = false;
-                client.send(98 + u16::from(kind), body);
+                match (client.channel.kind, kind) {
+                    // INIT, and the acknowledgements.
+                    (2, 0) => client.send(101, &[1; 14]),
+                    (2, 1) => client.send(1, &[1; 4]),
+                    (2, 2) => client.send(2, &[]),
+                    _ => client.send(98 + u16::from(kind), body),
+                }
             }
             (10 | 11, 0..4) => client.send(201, &[byte >> 4]),
             (8, kind) => {
