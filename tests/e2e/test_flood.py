@@ -19,6 +19,8 @@ IDLE = 300
 DEADLINE = 3
 PASSWORD = "secret"
 QUERIES = 200
+# Fewer will do when answers are slow, as on Debian's library.
+QUERIES_TAKE = 1.0
 VISITS = 10
 # What an honest client may need, in seconds.
 SOON = 1.0
@@ -79,7 +81,7 @@ class Flood:
 def latency(vm):
     """The median of many answers of the monitor, in seconds."""
     times = []
-    for _ in range(QUERIES):
+    while len(times) < QUERIES and sum(times) < QUERIES_TAKE:
         begin = time.monotonic()
         vm.qmp.command("query-status")
         times.append(time.monotonic() - begin)
