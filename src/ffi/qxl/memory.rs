@@ -77,7 +77,7 @@ pub unsafe extern "C" fn spice_qxl_reset_memslots(instance: *mut QXLInstance) {
 
 /// Takes the surface and cursor commands that a saved guest had given; waits.
 ///
-/// Compat: partial: surfaces are registered
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety

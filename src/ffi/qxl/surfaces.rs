@@ -93,7 +93,7 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface(
 
 /// Makes the primary surface and completes the cookie.
 ///
-/// Compat: partial: decides about the mouse mode; not shown to clients yet
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -112,8 +112,8 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface_async(
 
 /// Destroys the primary surface; waits.
 ///
-/// Compat: partial: decides about the mouse mode; clients were never shown it
-/// Shown by: c-tests/test-qxl.c
+/// Compat: works
+/// Shown by: c-tests/test-qxl.c, c-tests/test-display.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`.
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn spice_qxl_destroy_primary_surface(
 
 /// Destroys the primary surface and completes the cookie.
 ///
-/// Compat: partial: decides about the mouse mode; clients were never shown it
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn spice_qxl_destroy_primary_surface_async(
 
 /// Lets go of what refers to a surface; waits. Any id of the device will do.
 ///
-/// Compat: partial: nothing is drawn yet, so nothing refers to a surface
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn spice_qxl_destroy_surface_wait(
 
 /// Lets go of what refers to a surface and completes the cookie.
 ///
-/// Compat: partial: nothing is drawn yet, so nothing refers to a surface
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn spice_qxl_destroy_surface_async(
 
 /// Destroys all surfaces of a device; waits.
 ///
-/// Compat: partial: clients were never shown any
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -198,7 +198,7 @@ pub unsafe extern "C" fn spice_qxl_destroy_surfaces(instance: *mut QXLInstance) 
 
 /// Destroys all surfaces of a device and completes the cookie.
 ///
-/// Compat: partial: clients were never shown any
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
@@ -212,8 +212,8 @@ pub unsafe extern "C" fn spice_qxl_destroy_surfaces_async(instance: *mut QXLInst
 
 /// Carries out everything in the rings and completes the cookie.
 ///
-/// Compat: partial: commands are given back to the guest undrawn
-/// Shown by: c-tests/test-qxl.c
+/// Compat: works
+/// Shown by: c-tests/test-qxl.c, c-tests/test-draw.c
 ///
 /// # Safety
 /// `instance` is NULL or points to a `QXLInstance`.
@@ -224,9 +224,9 @@ pub unsafe extern "C" fn spice_qxl_flush_surfaces_async(instance: *mut QXLInstan
     unsafe { with_device(NAME, instance, |qxl| qxl.flush_surfaces(cookie)) };
 }
 
-/// Forgets remembered images; waits.
+/// Waits; this library remembers no images of guests that it would have to forget.
 ///
-/// Compat: partial: no images are remembered yet
+/// Compat: works
 /// Shown by: c-tests/test-qxl.c
 ///
 /// # Safety
