@@ -153,22 +153,26 @@ class Bench:
             report(self._run_one("quits", lambda: self.quit_cleanly(vm)))
             vm.kill()
 
-    def _run_one(self, name, body):
+    def run_check(self, function, afterwards=None):
+        """One check, for programs that choose; `afterwards` is called when its clients have
+        gone and is a part of it."""
+        return self._run_one(function.__name__, lambda: function(self), afterwards)
+
+    def _run_one(self, name, body, afterwards=None):
         self.facts = {}
         begin = time.monotonic()
         error, where = None, []
         try:
             body()
+            if afterwards:
+                self._end_clients()
+                afterwards()
         except Exception as problem:
             (self.logs / f"{name}.traceback").write_text(traceback.format_exc())
             error = f"{type(problem).__name__}: {problem}" if str(problem) else traceback.format_exc(-1)
             error += self._vm_state()
             where = frames(problem)
-        for client in self._clients:
-            client.stop()
-            if not error:
-                shutil.rmtree(client.directory)  # what it received: many megabytes
-        self._clients = []
+        self._end_clients(keep=error)
         for end in self._ends:
             end()
         self._ends = []
@@ -191,6 +195,13 @@ class Bench:
             "where": where,
             "facts": self.facts,
         }
+
+    def _end_clients(self, keep=False):
+        for client in self._clients:
+            client.stop()
+            if not keep:
+                shutil.rmtree(client.directory)  # what it received: many megabytes
+        self._clients = []
 
     def _vm_state(self):
         text = ""

@@ -77,7 +77,8 @@ class Qemu:
     they can be used."""
 
     def __init__(self, library, logs, args, boot=False, programs=None, defaults=False,
-                 memory=192, outlives_us=False, config=None, network=None):
+                 memory=192, outlives_us=False, config=None, network=None,
+                 accel="tcg,thread=multi"):
         self.library = library
         self.logs = Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ class Qemu:
             near, far = socket.socketpair()
             ours.append(near)
             theirs.append(far)
-        command = [QEMU, "-accel", "tcg,thread=multi", "-display", "none", "-no-user-config"]
+        command = [QEMU, "-accel", accel, "-display", "none", "-no-user-config"]
         command += ["-monitor", "none"] if defaults else ["-nodefaults", "-m", str(memory)]
         command += ["-chardev", f"socket,id=qmp,fd={theirs[0].fileno()}"]
         command += ["-mon", "chardev=qmp,mode=control"]
