@@ -33,6 +33,8 @@ from test_usb import make_iso, wait_drives  # noqa: E402
 STATE = HERE.parent.parent / ".cache" / "soak"
 DEVICE = f"/dev/virtio-ports/{PORT}"
 MIB = 1 << 20
+# A port's messages with data in them.
+DATA, PACKED = 101, 102
 # Between the lowest of the first quarter of samples and of the last one. malloc's holdings
 # swing by several MiB, with Debian's library too; 4 KiB lost with each use show in an hour.
 MEMORY_KIB = 8 << 10
@@ -105,13 +107,27 @@ def a_file_there_and_back(bench):
 
 
 def a_client_dies_while_it_sends(bench):
-    bench.vm.guest.background(f"wait_host {PORT}; exec 3<>{DEVICE}; cat <&3 >/dev/null")
-    client = connect(bench, connect=["port"])
-    channel = client.port_named(PORT, opened=True)
-    client.begin("send", channel=channel, path=str(random_file(bench.logs / "data", 8 * MIB)))
+    """What it had sent by then is followed by what the next one sends."""
+    vm = bench.vm
+    vm.guest.background(f"""exec 3<>{DEVICE}; rm -f /tmp/stop; : >/tmp/in
+        until test -e /tmp/stop; do cat <&3 >>/tmp/in; usleep 20000; done""")
+    data = random_file(bench.logs / "data", 8 * MIB)
+    first = connect(bench, connect=["port"])
+    first.begin("send", channel=first.port_named(PORT, opened=True), path=str(data))
     time.sleep(bench.random.random() / 4)
-    client.kill()
-    bench.vm.guest.wait_job()
+    first.kill()
+    mark = bench.logs / "mark"
+    mark.write_text(f"the end is {bench.random.random():.16f}")
+    second = connect(bench, connect=["port"])
+    second.send(second.port_named(PORT, opened=True), mark)
+    length = mark.stat().st_size
+    vm.guest.sh(f"""wait_until 30 sh -c '[ "$(tail -c {length} /tmp/in)" = "{mark.read_text()}" ]'
+        touch /tmp/stop""", 35)
+    second.close()
+    vm.guest.wait_job()
+    kept = int(vm.guest.sh("stat -c %s /tmp/in")) - length
+    assert vm.guest.sh(f"head -c {kept} /tmp/in | sha256sum").split()[0] == \
+        sha256_file(data, 0, kept), "what the guest has is not what was sent"
 
 
 def a_disc(bench):
@@ -175,7 +191,9 @@ def nonsense(bench):
                 session = raw_link.Session(bench.vm.port)
                 with session.main, session.channel(*bench.random.choice(session.channels)) as sock:
                     victim = bench.random.choice([session.main, sock])
-                    victim.sendall(raw_link.message(bench.random.randrange(300), noise(4000))
+                    # Data would be the guest's, and among those of the next use.
+                    kinds = [number for number in range(300) if number not in (DATA, PACKED)]
+                    victim.sendall(raw_link.message(bench.random.choice(kinds), noise(4000))
                                    if kind == 2 else noise(4000))
         except (OSError, raw_link.Closed):
             pass  # the server need not listen to the end
