@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Tickets: passwords, lifetimes and what happens to clients that are there. */
+#define _GNU_SOURCE
 #include "chardev.h"
 #include "rig.h"
 
@@ -294,6 +295,46 @@ static void disconnect_if_connected(void)
     rig_close(&r);
 }
 
+/** Whether somebody comes in whose ticket had come before the rule was changed. */
+static void changed_on_the_way(const char *before, const char *after, int fail, int disconnect)
+{
+    struct rig r;
+    struct client c;
+    struct link l;
+    uint8_t auth[4 + TICKET_SIZE] = { 1 };
+    rig_new(&r);
+    if (before)
+        EXPECT_EQ(spice_server_set_ticket(r.server, before, 0, 0, 0), 0);
+    else
+        EXPECT_EQ(spice_server_set_noauth(r.server), 0);
+    rig_init_unix(&r);
+    rig_connect(&r, &c);
+    link_init(&l, CH_MAIN, 0, 0);
+    EXPECT(client_send_link(&c, &l) && client_read_reply(&c));
+    client_make_ticket(&c, before ? before : "", strlen(before ? before : "") + 1, auth + 4);
+    EXPECT(client_write(&c, auth, sizeof auth));
+    usleep(200000); /* the host is busy; other threads are not */
+    EXPECT_EQ(spice_server_set_ticket(r.server, after, 0, fail, disconnect), 0);
+    EXPECT(client_read_result(&c) != LINK_OK);
+    client_close(&c);
+    if (after)
+        EXPECT_EQ(try(&r, after), LINK_OK);
+    rig_close(&r);
+}
+
+static void noauth_ends_on_the_way(void)
+{
+    changed_on_the_way(NULL, "new", 0, 0);
+}
+
+static void password_changes_on_the_way(void)
+{
+    changed_on_the_way("old", "new", 0, 0);
+    changed_on_the_way("old", "new", 0, 1);
+    changed_on_the_way("old", "new", 1, 0);
+    changed_on_the_way("old", NULL, 0, 1);
+}
+
 static void plain_change_leaves_the_client(void)
 {
     struct rig r;
@@ -424,6 +465,8 @@ static const struct tap_case cases[] = {
     TAP_CASE(negative_lifetime),
     TAP_CASE(fail_if_connected),
     TAP_CASE(disconnect_if_connected),
+    TAP_CASE(noauth_ends_on_the_way),
+    TAP_CASE(password_changes_on_the_way),
     TAP_CASE(plain_change_leaves_the_client),
     TAP_CASE(ticket_after_noauth_disconnects),
     TAP_CASE(noauth_after_ticket),

@@ -38,6 +38,8 @@ pub(super) struct PendingLink {
     proof: String,
     /// What comes behind the handshake is wrapped by its security layer.
     wraps: bool,
+    /// The rule by which it has authenticated, unless the host has vouched for it.
+    rule: Option<u64>,
     /// Bytes that the socket has not taken yet.
     unsent: Vec<u8>,
     /// Something has come.
@@ -115,6 +117,8 @@ pub struct Linked {
     pub peer: String,
     /// What protects the connection and how the client has authenticated, for people.
     pub security: String,
+    /// The rule by which it has ([`Snapshot::rule`]); none if the host has vouched for it.
+    pub rule: Option<u64>,
 }
 
 impl PendingLink {
@@ -138,6 +142,7 @@ impl PendingLink {
             mechanism: String::new(),
             proof: String::new(),
             wraps: false,
+            rule: None,
             unsent: Vec::new(),
             spoke: false,
             deadline,
@@ -174,9 +179,10 @@ impl PendingLink {
         }
     }
 
-    /// Memory that the client's bytes take.
+    /// Memory that the client's bytes take, and answers that it does not read.
     pub(super) fn held_bytes(&self) -> usize {
-        self.machine.held_bytes()
+        let opening = self.opening.as_ref().map_or(0, Opening::held_bytes);
+        self.machine.held_bytes() + opening + self.unsent.len() + self.stream.held_bytes()
     }
 
     /// The session that the client wants to join.
@@ -190,7 +196,7 @@ impl PendingLink {
     }
 
     /// Whether this link's ticket carries a secret.
-    pub(super) fn wants_fresh_key(&self, policy: &dyn Policy) -> bool {
+    pub(super) fn wants_fresh_key(&self, policy: &Snapshot) -> bool {
         policy.ticketing() && !self.options.skip_auth
     }
 
@@ -251,7 +257,7 @@ impl PendingLink {
     pub(super) fn handle_key(
         &mut self,
         key: Arc<TicketKey>,
-        policy: &dyn Policy,
+        policy: &Snapshot,
         now: Instant,
     ) -> Progress {
         self.machine.handle_key(key, policy, now);
@@ -260,12 +266,12 @@ impl PendingLink {
     }
 
     /// The client has waited for the SASL library.
-    pub(super) fn begin_sasl(&mut self, policy: &dyn Policy, now: Instant) -> Progress {
+    pub(super) fn begin_sasl(&mut self, policy: &Snapshot, now: Instant) -> Progress {
         self.answer(Ask::Mechanisms, policy, now);
         self.advance(policy, now)
     }
 
-    fn advance(&mut self, policy: &dyn Policy, now: Instant) -> Progress {
+    fn advance(&mut self, policy: &Snapshot, now: Instant) -> Progress {
         let mut progress = Progress::Waiting;
         while let Some(action) = self.machine.poll_action() {
             progress = match action {
@@ -298,7 +304,7 @@ impl PendingLink {
     }
 
     /// Asks the SASL library, which may look into the system's password database.
-    fn answer(&mut self, ask: Ask, policy: &dyn Policy, now: Instant) {
+    fn answer(&mut self, ask: Ask, policy: &Snapshot, now: Instant) {
         match ask {
             Ask::Mechanisms => {
                 let list = Authentication::new(&self.stream)
@@ -331,8 +337,9 @@ impl PendingLink {
     }
 
     /// The client has authenticated.
-    fn enter(&mut self, mut request: Request, policy: &dyn Policy) -> Progress {
+    fn enter(&mut self, mut request: Request, policy: &Snapshot) -> Progress {
         fault::point("link at its end");
+        self.rule = (!self.options.skip_auth).then_some(policy.rule);
         self.proof = if self.options.skip_auth {
             "let in by the host program".to_owned()
         } else if self.wants_fresh_key(policy) {
@@ -373,10 +380,11 @@ impl PendingLink {
 
     /// Ends the link phase.
     pub(super) fn into_linked(self, request: Request) -> Linked {
-        let Self { registration, stream, unsent, options, wraps, peer, proof, .. } = self;
+        let Self { registration, stream, unsent, options, wraps, peer, proof, rule, .. } = self;
         drop(registration);
         let security = format!("{}, {proof}", stream.description());
-        Linked { stream, request, unsent, secured: options.secured, wrapped: wraps, peer, security }
+        let secured = options.secured;
+        Linked { stream, request, unsent, secured, wrapped: wraps, peer, security, rule }
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Snapshot {
     pub ticketing: Ticketing,
     /// Clients authenticate by SASL instead of a password.
     pub sasl: bool,
+    /// Grows when it changes who may come in: whoever has authenticated by a former rule,
+    /// and has not been let in yet, has to begin anew.
+    pub rule: u64,
     /// What the main channel offers.
     pub main: Offer,
     /// The other channels that exist, newest first.

@@ -68,7 +68,12 @@ impl Server {
     pub(super) fn handle_linked(self: &Rc<Self>, id: ConnectionId, linked: Linked) {
         let channel = linked.request.channel;
         let peer = linked.peer.clone();
-        let refused = if channel.is_main() {
+        // The host may have changed the rule since; it was told that nobody else comes in.
+        let by_former_rule = linked.rule.is_some_and(|rule| rule != self.policy.snapshot().rule);
+        let refused = if by_former_rule {
+            send_result(linked.stream, LinkError::PermissionDenied);
+            Err("who may come in has changed meanwhile".to_owned())
+        } else if channel.is_main() {
             self.link_main(id, linked)
         } else {
             self.link_other(id, linked)
@@ -184,7 +189,8 @@ impl Server {
         role: Role,
         arrival: Option<Arrival>,
     ) -> Result<Rc<Connection>, String> {
-        let Linked { stream, request, unsent, secured, wrapped, peer, security: _ } = linked;
+        let Linked { stream, request, unsent, secured, wrapped, peer, security: _, rule: _ } =
+            linked;
         let channel = request.channel;
         let Terms { rules, chunk, data, busy } = match &role {
             Role::Main(_) => {

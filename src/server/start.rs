@@ -98,6 +98,7 @@ impl Server {
         let snapshot = Snapshot {
             ticketing: Ticketing::default(),
             sasl: false,
+            rule: 0,
             main: Offer {
                 common_caps: common_caps(),
                 channel_caps: CapSet::from_iter([

@@ -41,9 +41,10 @@ impl Server {
             }
         }
         let was_required = self.policy.snapshot().ticketing.is_required();
-        let set = self
-            .policy
-            .change(|policy| policy.ticketing.set_ticket(password, lifetime, Instant::now()));
+        let set = self.policy.change(|policy| {
+            policy.rule += 1;
+            policy.ticketing.set_ticket(password, lifetime, Instant::now())
+        });
         if let Some(io) = &*self.io.borrow() {
             io.expect_passwords();
             if !was_required {
@@ -61,7 +62,10 @@ impl Server {
         if enabled && self.io.borrow().is_some() {
             self.begin_sasl()?;
         }
-        let was = self.policy.change(|policy| std::mem::replace(&mut policy.sasl, enabled));
+        let was = self.policy.change(|policy| {
+            policy.rule += u64::from(enabled && !policy.sasl);
+            std::mem::replace(&mut policy.sasl, enabled)
+        });
         if enabled
             && !was
             && let Some(io) = &*self.io.borrow()

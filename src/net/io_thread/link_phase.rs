@@ -185,7 +185,7 @@ impl Thread {
         let policy = self.policy.snapshot();
         // Who knows a session's number has one, and its other channels must not suffer.
         let known = link.session().is_some_and(|session| policy.sessions.contains(&session));
-        if known || (need == Need::Key && !link.wants_fresh_key(&*policy)) {
+        if known || (need == Need::Key && !link.wants_fresh_key(&policy)) {
             return false;
         }
         let delay = self.shield.delay(source, now);
@@ -209,7 +209,7 @@ impl Thread {
         };
         match need {
             Need::Sasl => {
-                let progress = link.begin_sasl(&*self.policy.snapshot(), Instant::now());
+                let progress = link.begin_sasl(&self.policy.snapshot(), Instant::now());
                 self.after_link_step(id, progress);
             }
             Need::Key => {
@@ -228,12 +228,12 @@ impl Thread {
                 let Some(link) = this.links.get_mut(&id) else {
                     return this.waiting_for_key.pop();
                 };
-                let Some(key) = this.keys.take(link.wants_fresh_key(&*policy)) else {
+                let Some(key) = this.keys.take(link.wants_fresh_key(&policy)) else {
                     is_dry = true;
                     return;
                 };
                 this.waiting_for_key.pop();
-                let progress = link.handle_key(key, &*policy, Instant::now());
+                let progress = link.handle_key(key, &policy, Instant::now());
                 this.after_link_step(id, progress);
             });
             if is_dry {
