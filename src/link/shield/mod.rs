@@ -2,8 +2,8 @@
 //!
 //! Links are many, cheap for their clients, and nobody has said who he is. So places are
 //! bounded, in all and for each address, and a newcomer is never the one who pays: the
-//! oldest link of whoever has most of them makes way, one that has said nothing first. Who
-//! fails to authenticate waits before his address' next link goes on. No I/O, no thread,
+//! oldest link of whoever has most of them makes way, of those that are as far as most are.
+//! Who fails to authenticate waits before his address' next link goes on. No I/O, no thread,
 //! no clock: the I/O thread asks, and closes what has to go.
 
 mod failures;

@@ -7,8 +7,9 @@ use crate::config::limits;
 use crate::config::link::LinkPolicy;
 use crate::stats::LinkEvent;
 
-/// How far a link has come. Of one source's links, those that have come less far make way
-/// first: it costs a flooder more to speak than to connect.
+/// How far a link has come. Those make way first that have come as far as most have: who is
+/// there and answers is not pushed out by who only connects, and who has just connected not
+/// by who has sent a link message and waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Nothing has come.
@@ -20,11 +21,40 @@ pub enum Stage {
     Asked,
 }
 
+impl Stage {
+    const ALL: [Self; 3] = [Self::Silent, Self::Speaking, Self::Asked];
+}
+
 #[derive(Debug)]
 struct Place {
     source: Source,
     stage: Stage,
     bytes: usize,
+}
+
+/// How many links there are in each stage.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stages([usize; Stage::ALL.len()]);
+
+impl Stages {
+    fn sum(self) -> usize {
+        self.0.iter().sum()
+    }
+
+    fn of(&mut self, stage: Stage) -> &mut usize {
+        &mut self.0[stage as usize]
+    }
+
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|stage| self.0[stage] + other.0[stage]))
+    }
+
+    /// Where most are; of several the one that is least far.
+    fn fullest(self) -> Stage {
+        let most = self.0.iter().max().copied().unwrap_or(0);
+        let fullest = Stage::ALL.into_iter().find(|stage| self.0[*stage as usize] == most);
+        fullest.unwrap_or_default()
+    }
 }
 
 /// Who is there. Ids grow, so that the lower one is the older one.
@@ -33,8 +63,8 @@ pub(super) struct Places {
     links: HashMap<LinkId, Place>,
     /// The same, of each source the one first that makes way first.
     order: BTreeSet<(Source, Stage, LinkId)>,
-    /// None is zero.
-    of: HashMap<Source, usize>,
+    /// How many there are in each stage; in one of them at least there is one.
+    of: HashMap<Source, Stages>,
     bytes: usize,
 }
 
@@ -43,16 +73,16 @@ impl Places {
         self.remove(id);
         self.links.insert(id, Place { source, stage: Stage::default(), bytes: 0 });
         self.order.insert((source, Stage::default(), id));
-        *self.of.entry(source).or_insert(0) += 1;
+        *self.of.entry(source).or_default().of(Stage::default()) += 1;
     }
 
     pub(super) fn remove(&mut self, id: LinkId) {
         let Some(place) = self.links.remove(&id) else { return };
         self.order.remove(&(place.source, place.stage, id));
         self.bytes -= place.bytes;
-        if let Some(count) = self.of.get_mut(&place.source) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(stages) = self.of.get_mut(&place.source) {
+            *stages.of(place.stage) -= 1;
+            if stages.sum() == 0 {
                 self.of.remove(&place.source);
             }
         }
@@ -63,6 +93,10 @@ impl Places {
             if place.stage != stage {
                 self.order.remove(&(place.source, place.stage, id));
                 self.order.insert((place.source, stage, id));
+                if let Some(stages) = self.of.get_mut(&place.source) {
+                    *stages.of(place.stage) -= 1;
+                    *stages.of(stage) += 1;
+                }
                 place.stage = stage;
             }
             self.bytes = self.bytes - place.bytes + bytes;
@@ -80,24 +114,25 @@ impl Places {
         source: Source,
         policy: &LinkPolicy,
     ) -> Option<(LinkId, LinkEvent)> {
-        let own = self.of.get(&source).copied().unwrap_or(0);
+        let own = self.count(source);
         if source.is_local() {
-            let first = (own >= policy.pending).then(|| self.first_of(source)).flatten();
-            return first.map(|(_, id)| (id, LinkEvent::TooMany));
+            let first = (own >= policy.pending).then(|| self.first_of(&[source])).flatten();
+            return first.map(|id| (id, LinkEvent::TooMany));
         }
         if own >= policy.pending_per_address {
-            return self.first_of(source).map(|(_, id)| (id, LinkEvent::TooManyOfAddress));
+            return self.first_of(&[source]).map(|id| (id, LinkEvent::TooManyOfAddress));
         }
-        let local = self.of.get(&Source::Local).copied().unwrap_or(0);
-        if self.links.len() - local < policy.pending {
+        if self.links.len() - self.count(Source::Local) < policy.pending {
             return None;
         }
         let remote = || self.of.iter().filter(|(source, _)| !source.is_local());
-        let most = remote().map(|(_, count)| *count).max()?;
+        let most = remote().map(|(_, stages)| stages.sum()).max()?;
         // Several may have most.
-        let first = remote().filter(|(_, count)| **count == most);
-        let first = first.filter_map(|(source, _)| self.first_of(*source)).min();
-        first.map(|(_, id)| (id, LinkEvent::TooMany))
+        let fullest: Vec<_> = remote()
+            .filter(|(_, stages)| stages.sum() == most)
+            .map(|(source, _)| *source)
+            .collect();
+        self.first_of(&fullest).map(|id| (id, LinkEvent::TooMany))
     }
 
     /// The link with most bytes, if all together have too many.
@@ -109,15 +144,19 @@ impl Places {
         heaviest.map(|(id, _)| *id)
     }
 
-    /// The one that has come least far and is oldest.
-    fn first_of(&self, source: Source) -> Option<(Stage, LinkId)> {
-        let from = (source, Stage::Silent, LinkId::MIN);
-        let to = (source, Stage::Asked, LinkId::MAX);
-        self.order.range(from..=to).next().map(|(_, stage, id)| (*stage, *id))
+    /// Of the links of these sources, the oldest in the stage where most of them are.
+    fn first_of(&self, sources: &[Source]) -> Option<LinkId> {
+        let stages = sources.iter().filter_map(|source| self.of.get(source));
+        let stage = stages.copied().fold(Stages::default(), Stages::add).fullest();
+        let oldest = |source: &Source| {
+            let from = (*source, stage, LinkId::MIN);
+            self.order.range(from..=(*source, stage, LinkId::MAX)).next().map(|(_, _, id)| *id)
+        };
+        sources.iter().filter_map(oldest).min()
     }
 
-    #[cfg(test)]
+    /// How many links a source has.
     pub(super) fn count(&self, source: Source) -> usize {
-        self.links.values().filter(|place| place.source == source).count()
+        self.of.get(&source).map_or(0, |stages| stages.sum())
     }
 }

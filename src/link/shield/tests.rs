@@ -52,20 +52,67 @@ fn sources_are_what_one_person_has() {
 }
 
 #[test]
-fn who_says_least_makes_way_then_who_is_oldest() {
-    let mut shield = Shield::new(policy(100, 3));
+fn the_oldest_of_those_who_are_as_far_as_most_makes_way() {
+    let mut shield = Shield::new(policy(100, 4));
     let from = source("192.0.2.1");
-    for id in 1..=3 {
+    for id in 1..=4 {
         assert_eq!(enter(&mut shield, id, from), None);
     }
     shield.advance(1, Stage::Asked, 0);
     shield.advance(2, Stage::Speaking, 0);
-    assert_eq!(enter(&mut shield, 4, from), Some((3, LinkEvent::TooManyOfAddress)));
+    assert_eq!(enter(&mut shield, 5, from), Some((3, LinkEvent::TooManyOfAddress)));
     shield.advance(4, Stage::Asked, 0);
-    assert_eq!(enter(&mut shield, 5, from), Some((2, LinkEvent::TooManyOfAddress)));
     shield.advance(5, Stage::Asked, 0);
     assert_eq!(enter(&mut shield, 6, from), Some((1, LinkEvent::TooManyOfAddress)));
-    assert_eq!(enter(&mut shield, 7, source("192.0.2.2")), None);
+    // As many silent ones as others: those who say least.
+    shield.advance(4, Stage::Speaking, 0);
+    assert_eq!(enter(&mut shield, 7, from), Some((2, LinkEvent::TooManyOfAddress)));
+    assert_eq!(enter(&mut shield, 8, source("192.0.2.2")), None);
+}
+
+/// Whether a link survives so many newer ones, each of which gets to `stage` at once.
+fn survives(shield: &mut Shield, mine: LinkId, newer: u64, stage: Stage, own: bool) -> bool {
+    (0..newer).all(|number| {
+        let id = 10_000 + number;
+        let from = format!("2001:db8:{:x}:{:x}::1", 1, if own { 0 } else { number + 2000 });
+        let gone = enter(shield, id, source(&from));
+        shield.advance(id, stage, 0);
+        gone.is_none_or(|(id, _)| id != mine)
+    })
+}
+
+/// A table full of links in one stage, from one address or from as many as there are places,
+/// and an honest link.
+fn full_of(stage: Stage, honest: Stage, own: bool) -> (Shield, LinkId) {
+    let mut shield = Shield::new(policy(200, 200));
+    for id in 1..=200 {
+        let from = format!("2001:db8:1:{:x}::1", if own { 0 } else { id });
+        enter(&mut shield, id, source(&from));
+        shield.advance(id, stage, 0);
+    }
+    let from = if own { "2001:db8:1:0::1" } else { "192.0.2.1" };
+    enter(&mut shield, 201, source(from));
+    shield.advance(201, honest, 0);
+    (shield, 201)
+}
+
+#[test]
+fn who_has_asked_outlasts_those_who_only_connect() {
+    for own in [true, false] {
+        let (mut shield, honest) = full_of(Stage::Silent, Stage::Asked, own);
+        assert!(survives(&mut shield, honest, 1000, Stage::Silent, own), "{own}");
+    }
+}
+
+#[test]
+fn who_has_just_connected_outlasts_those_who_wait() {
+    for own in [true, false] {
+        let (mut shield, honest) = full_of(Stage::Asked, Stage::Silent, own);
+        assert!(survives(&mut shield, honest, 1000, Stage::Asked, own), "{own}");
+        // Nor does it help to mix them.
+        let (mut shield, honest) = full_of(Stage::Asked, Stage::Silent, own);
+        assert!(survives(&mut shield, honest, 90, Stage::Silent, own), "{own}");
+    }
 }
 
 #[test]
