@@ -118,6 +118,12 @@ impl Layers {
         Ok(State::Open)
     }
 
+    /// Bytes that they hold: what has arrived and is not whole yet, and what is for the socket.
+    pub(super) fn held_bytes(&self) -> usize {
+        let arrived: usize = self.stack.iter().map(|wrapped| wrapped.arrived.len()).sum();
+        arrived + self.unsent.len()
+    }
+
     /// Whether the socket is to be tried before more is wrapped.
     pub(super) fn is_full(&self) -> bool {
         self.unsent.len() >= limits::LAYER_TURN
@@ -267,7 +273,11 @@ mod tests {
         let mut layers = two();
         arrive(&mut layers, b"64pingyx").0.expect("a ping of the upper layer");
         assert_eq!(layers.unsent(), b"64pongyx");
-        layers.consume(8);
+        arrive(&mut layers, b"64pi").0.expect("a part of another one");
+        assert_eq!(layers.held_bytes(), 8 + 4);
+        arrive(&mut layers, b"ngyx").0.expect("the rest");
+        layers.consume(16);
+        assert_eq!(layers.held_bytes(), 0);
         arrive(&mut layers, b"4pingx").0.expect("a ping of the lower one");
         assert_eq!(layers.unsent(), b"4pongx");
     }

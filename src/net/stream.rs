@@ -294,6 +294,11 @@ impl Stream {
         !self.layers.unsent().is_empty()
     }
 
+    /// Bytes that its layers hold.
+    pub fn held_bytes(&self) -> usize {
+        self.layers.held_bytes()
+    }
+
     fn send_raw(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
             return match self.socket.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL) {

@@ -51,6 +51,11 @@ pub enum Opened {
 }
 
 impl Opening {
+    /// Bytes that are kept until it is known what they are.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes arrived. What is kept is bounded by [`limits::WEBSOCKET_REQUEST`] and one read.
     pub fn handle_bytes(&mut self, bytes: &[u8], policy: &WebSocketPolicy) -> Opened {
         self.bytes.extend_from_slice(bytes);
