@@ -70,6 +70,14 @@ pub enum TlsError {
     Password(PathBuf, ErrorStack),
 }
 
+impl TlsError {
+    /// Whether it says nothing of the files: there are no descriptors or no memory left.
+    fn is_passing(&self) -> bool {
+        let Self::File(_, error) = self else { return false };
+        matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+    }
+}
+
 /// The context for new connections, as the files have it.
 #[derive(Debug)]
 pub struct Tls {
@@ -119,13 +127,18 @@ impl Tls {
             state.looked = now;
             let stamps = self.settings.stamps();
             if stamps != state.stamps {
-                state.stamps = stamps;
                 match self.settings.context() {
                     Ok(context) => {
+                        state.stamps = stamps;
                         state.context = context;
                         crate::info!("TLS: the certificate was read again");
                     }
+                    // Nothing is wrong with the files: they are read again the next time.
+                    Err(error) if error.is_passing() => {
+                        crate::warning!("TLS: changed files cannot be read now: {error}");
+                    }
                     Err(error) => {
+                        state.stamps = stamps;
                         crate::warning!(
                             "TLS: changed files are no good, the former ones stay in use: {error}"
                         );

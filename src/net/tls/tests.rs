@@ -450,3 +450,14 @@ fn changed_files_are_for_new_connections() {
     fs::remove_file(directory.0.join("cert")).expect("removed");
     assert_eq!(shown(25), "third");
 }
+
+#[test]
+fn what_is_wrong_with_the_process_is_not_wrong_with_the_files() {
+    let file = |code| TlsError::File("c.pem".into(), io::Error::from_raw_os_error(code));
+    for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+        assert!(file(code).is_passing(), "{code}");
+    }
+    for code in [libc::ENOENT, libc::EACCES] {
+        assert!(!file(code).is_passing(), "{code}");
+    }
+}
