@@ -58,6 +58,7 @@ static const struct {
     { "migration-data", "words_that_nobody_has_looked_at", "passes them on" },
     { "migration-data", "bad_bodies", "ends the process" },
     { "settings", "invalid_wan_compression", "ends the process" },
+    { "listen", "server_ends_inside_an_event", "tells of no end" },
     { "cve", "CVE_2015_3247", "ends the process" },
     { "cve", "CVE_2016_0749", "takes memory for what is announced and waits" },
     { "cve", "CVE_2016_2150", "ends the process" },

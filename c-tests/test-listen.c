@@ -355,6 +355,36 @@ static void added_client_closed_at_once(void)
     rig_close(&r);
 }
 
+static struct rig *ended_inside;
+
+static void destroy_inside(int event, const SpiceChannelEventInfo *info)
+{
+    (void)info;
+    if (event == SPICE_CHANNEL_EVENT_CONNECTED && ended_inside) {
+        SpiceServer *server = ended_inside->server;
+        ended_inside = NULL;
+        spice_server_destroy(server);
+    }
+}
+
+/* The host hears of each end, wherever it was that it ended everything. */
+static void server_ends_inside_an_event(void)
+{
+    struct rig r;
+    int ends[2];
+    rig_open(&r);
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    ended_inside = &r;
+    host_on_channel_event = destroy_inside;
+    spice_server_add_client(r.server, ends[1], 0);
+    host_on_channel_event = NULL;
+    EXPECT_EQ(host_events_of(SPICE_CHANNEL_EVENT_CONNECTED, 0), 1);
+    EXPECT_EQ(host_events_of(SPICE_CHANNEL_EVENT_DISCONNECTED, 0), 1);
+    EXPECT_EQ(read(ends[0], &(char){ 0 }, 1), 0);
+    close(ends[0]);
+    r.server = NULL;
+}
+
 static void added_descriptor_that_is_none(void)
 {
     struct rig r;
@@ -625,6 +655,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(added_client_with_waiting_bytes),
     TAP_CASE(added_tcp_client),
     TAP_CASE(added_client_closed_at_once),
+    TAP_CASE(server_ends_inside_an_event),
     TAP_CASE(added_descriptor_that_is_none),
     TAP_CASE(added_tls_client_without_tls),
     TAP_CASE(port_taken),

@@ -335,6 +335,43 @@ static void password_changes_on_the_way(void)
     changed_on_the_way("old", NULL, 0, 1);
 }
 
+static struct rig *changed_inside;
+
+static void change_inside(int event, const SpiceChannelEventInfo *info)
+{
+    if (event == SPICE_CHANNEL_EVENT_INITIALIZED && info->type == CH_PORT && changed_inside)
+        EXPECT_EQ(spice_server_set_ticket(changed_inside->server, "new", 0, 0, 1), 0);
+}
+
+/* The host ends the session when it hears of a channel; of its end it hears, too. */
+static void disconnected_inside_an_event(void)
+{
+    struct rig r;
+    struct chardev port;
+    struct client main_channel, c;
+    open_with(&r, "old", 0);
+    chardev_add_port(&port, r.server, "org.example.0");
+    rig_connect(&r, &main_channel);
+    EXPECT_EQ(client_link(&main_channel, CH_MAIN, 0, 0, "old"), LINK_OK);
+    struct message m;
+    client_expect(&main_channel, S_MAIN_INIT, &m);
+    uint32_t session = get32(m.body);
+    message_free(&m);
+    changed_inside = &r;
+    host_on_channel_event = change_inside;
+    rig_connect(&r, &c);
+    client_link(&c, CH_PORT, 0, session, "old");
+    EXPECT(rig_wait_events(6));
+    host_on_channel_event = NULL;
+    changed_inside = NULL;
+    EXPECT_EQ(host_events_of(SPICE_CHANNEL_EVENT_DISCONNECTED, CH_PORT), 1);
+    EXPECT_EQ(host_events_of(SPICE_CHANNEL_EVENT_DISCONNECTED, CH_MAIN), 1);
+    client_close(&c);
+    client_close(&main_channel);
+    chardev_remove(&port);
+    rig_close(&r);
+}
+
 static void plain_change_leaves_the_client(void)
 {
     struct rig r;
@@ -467,6 +504,7 @@ static const struct tap_case cases[] = {
     TAP_CASE(disconnect_if_connected),
     TAP_CASE(noauth_ends_on_the_way),
     TAP_CASE(password_changes_on_the_way),
+    TAP_CASE(disconnected_inside_an_event),
     TAP_CASE(plain_change_leaves_the_client),
     TAP_CASE(ticket_after_noauth_disconnects),
     TAP_CASE(noauth_after_ticket),

@@ -270,8 +270,8 @@ impl EventInfo {
         self.core.tell(abi::SPICE_CHANNEL_EVENT_INITIALIZED, self.info);
     }
 
-    /// Tells the host that the connection is gone, and ends the structure's life.
-    pub fn disconnected(self) {
+    /// Tells the host that the connection is gone. It forgets the structure with that.
+    pub fn disconnected(&self) {
         self.core.tell(abi::SPICE_CHANNEL_EVENT_DISCONNECTED, self.info);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 use super::Server;
 use crate::host::core::{EventInfo, Initialized};
@@ -15,9 +16,9 @@ use crate::net::stream::Addresses;
 /// Connections the host knows of, and what it is still to hear.
 #[derive(Default)]
 pub(super) struct Events {
-    infos: RefCell<HashMap<ConnectionId, EventInfo>>,
+    infos: RefCell<HashMap<ConnectionId, Rc<EventInfo>>>,
     /// In order; only DISCONNECTED can come up away from the main thread.
-    late: RefCell<VecDeque<EventInfo>>,
+    late: RefCell<VecDeque<Rc<EventInfo>>>,
 }
 
 impl Events {
@@ -32,17 +33,17 @@ impl Server {
         let Some(core) = self.core.get() else {
             return;
         };
-        let info = EventInfo::new(*core, &addresses.local, &addresses.peer);
+        let info = Rc::new(EventInfo::new(*core, &addresses.local, &addresses.peer));
+        // Before the host hears of it: it may end the connection, or all of them, meanwhile.
+        self.events.infos.borrow_mut().insert(id, Rc::clone(&info));
         info.connected();
-        self.events.infos.borrow_mut().insert(id, info);
     }
 
     pub(super) fn tell_initialized(&self, id: ConnectionId, channel: Initialized) {
-        // Taken out meanwhile: the host may call back into the library.
-        let info = self.events.infos.borrow_mut().remove(&id);
+        // The host may call back into the library.
+        let info = self.events.infos.borrow().get(&id).cloned();
         if let Some(info) = info {
             info.initialized(channel);
-            self.events.infos.borrow_mut().insert(id, info);
         }
     }
 
