@@ -111,7 +111,7 @@ impl Region {
             _ => {
                 let (a, b) = rects.split_at(rects.len() / 2);
                 let (a, b) = (Self::exact(a, bounds)?, Self::exact(b, bounds)?);
-                combine(&a.rects, &b.rects, |a, b| a || b)
+                combine_within(EXACT_RECTS, &a.rects, &b.rects, |a, b| a || b)?
             }
         };
         (rects.len() <= EXACT_RECTS).then_some(Self { rects })
@@ -119,8 +119,9 @@ impl Region {
 
     /// Whether a pixel is in it.
     pub fn contains(&self, x: i32, y: i32) -> bool {
-        let bands = &self.rects[self.rects.partition_point(|rect| rect.bottom <= y)..];
-        bands.iter().take_while(|rect| rect.top <= y).any(|rect| rect.left <= x && x < rect.right)
+        let rest = &self.rects[self.rects.partition_point(|rect| rect.bottom <= y)..];
+        let band = &rest[..rest.partition_point(|rect| rect.top <= y)];
+        band.get(band.partition_point(|rect| rect.right <= x)).is_some_and(|rect| rect.left <= x)
     }
 
     /// Whether there are no pixels.
@@ -216,6 +217,16 @@ impl FromIterator<Rect> for Region {
 /// The pixels that `keep` wants, given whether each is in `a` and in `b`. Both are in
 /// bands, and so is the answer.
 fn combine(a: &[Rect], b: &[Rect], keep: fn(bool, bool) -> bool) -> Vec<Rect> {
+    combine_within(usize::MAX, a, b, keep).unwrap_or_default()
+}
+
+/// The same; none if it takes more than so many rectangles.
+fn combine_within(
+    most: usize,
+    a: &[Rect],
+    b: &[Rect],
+    keep: fn(bool, bool) -> bool,
+) -> Option<Vec<Rect>> {
     let lines = edges(a.iter().chain(b).flat_map(|rect| [rect.top, rect.bottom]));
     let (mut rest_a, mut rest_b) = (a, b);
     let mut result: Vec<Rect> = Vec::new();
@@ -233,8 +244,12 @@ fn combine(a: &[Rect], b: &[Rect], keep: fn(bool, bool) -> bool) -> Vec<Rect> {
         } else if result.len() > begin {
             last_band = begin;
         }
+        // Two clips of a guest's may come to thousands of times what they take.
+        if result.len() > most {
+            return None;
+        }
     }
-    result
+    Some(result)
 }
 
 /// Whether a band goes on where the one above it ends, with the same columns.
@@ -433,5 +448,24 @@ mod tests {
         assert_eq!(region, Region::from(all));
         assert_eq!(Rect::of_size(u32::MAX, 3), Rect::new(0, 0, i32::MAX, 3));
         assert!(Region::from(Rect::new(3, 3, 1, 1)).is_empty());
+    }
+
+    #[test]
+    fn rectangles_that_come_to_too_many_are_given_up_early() {
+        let side = 4 * EXACT_RECTS.isqrt() as i32;
+        let bars = (0..side / 2).map(|at| Rect::new(2 * at, 0, 2 * at + 1, side));
+        let lines = (0..side / 2).map(|at| Rect::new(0, 2 * at, side, 2 * at + 1));
+        let rects: Vec<Rect> = bars.chain(lines).collect();
+        assert_eq!(Region::exact(&rects, &Rect::new(0, 0, side, side)), None);
+    }
+
+    #[test]
+    fn a_pixel_of_a_long_band_is_found() {
+        let rects: Vec<Rect> = (0..20_000).map(|at| Rect::new(2 * at, 3, 2 * at + 1, 5)).collect();
+        let region = Region::exact(&rects, &Rect::new(0, 0, 40_000, 9)).expect("not too many");
+        for x in 0..40_000 {
+            assert_eq!(region.contains(x, 4), x % 2 == 0);
+        }
+        assert!(!region.contains(0, 2) && !region.contains(0, 5));
     }
 }
