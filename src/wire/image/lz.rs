@@ -74,7 +74,8 @@ impl LzEncoder {
     /// that this is here.
     fn find(&mut self, pixels: &[u32], at: usize) -> Option<(usize, usize)> {
         let rest = &pixels[at..];
-        let candidate = self.note(pixels, at);
+        // One that is too far is not compared: that could be all the rest, for each pixel.
+        let candidate = self.note(pixels, at).filter(|from| at - from <= FARTHEST);
         let run = at.checked_sub(1).map_or(0, |before| matching(&pixels[before..], rest));
         let other = candidate.map_or(0, |from| matching(&pixels[from..], rest));
         if run >= SHORTEST && run >= other {
@@ -82,7 +83,7 @@ impl LzEncoder {
         }
         let distance = at - candidate?;
         let shortest = if distance < FAR { SHORTEST } else { SHORTEST_FAR };
-        (other >= shortest && distance <= FARTHEST).then_some((distance, other))
+        (other >= shortest).then_some((distance, other))
     }
 
     /// Notes the pair of pixels at `at`; returns where its like was before.
@@ -240,5 +241,14 @@ mod tests {
             let width = pixels.len() as u32;
             round_trip(&mut LzEncoder::default(), &pixels, width);
         }
+    }
+
+    /// Without a look at the distance first this takes minutes.
+    #[test]
+    fn what_repeats_too_far_away_is_not_compared_to_its_end() {
+        let period = FARTHEST as u32 + 1000;
+        let noise = |at: u32| (at % period).wrapping_mul(0x9e37_79b1) >> 8;
+        let pixels: Vec<u32> = (0..1 << 20).map(noise).collect();
+        round_trip(&mut LzEncoder::default(), &pixels, 1024);
     }
 }
