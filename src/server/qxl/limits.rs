@@ -24,6 +24,10 @@ pub const DATA_CHUNKS: usize = 65_536;
 /// in front of a pixel a run's length of 0.
 pub const QUIC_PIXEL: u64 = 20;
 
+/// Bytes of a QUIC image's data: what the largest image that is drawn has uncompressed. A
+/// guest's chunks may lie above one another and come to much more than its memory.
+pub const QUIC_BYTES: u64 = 256 << 20;
+
 /// Bytes of a path, string or clip: a million points, or the glyphs of a large screen.
 pub const DETAIL_BYTES: usize = 16 << 20;
 
@@ -50,6 +54,10 @@ pub const CURSOR_SIDE: u16 = 1024;
 /// Pieces of one pointer's picture. Drivers put a few kilobytes into each, and the largest
 /// picture has four megabytes.
 pub const CURSOR_CHUNKS: usize = 1024;
+
+/// How long the rings are left alone after a command at which the library panicked: it
+/// may panic at the next one, too, and each costs a line in the log.
+pub const RINGS_REST: Duration = Duration::from_secs(1);
 
 /// How long an empty ring is left before its wakeup is armed. A wakeup costs the
 /// guest an exit; a guest that draws keeps drawing.

@@ -43,11 +43,6 @@ impl Rings {
         *self = Self::default();
     }
 
-    /// Leaves both alone until the next [`Self::wake`].
-    pub(super) fn sleep(&mut self) {
-        *self = Self { display: State::Asleep, cursor: State::Asleep };
-    }
-
     /// Whether there is no point in looking.
     pub(super) fn is_asleep(&self, ring: Ring) -> bool {
         self.state(ring) == State::Asleep

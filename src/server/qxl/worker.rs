@@ -135,9 +135,10 @@ impl Worker {
             Some(self.ring_turn(Ring::Cursor, now).sooner(self.ring_turn(Ring::Display, now)))
         });
         turn.unwrap_or_else(|| {
-            // What made it panic may still be there: leave it until the next wakeup.
-            self.rings.sleep();
-            Wait::ForRequest
+            // What made it panic may still be there. No wakeup is armed, so that the guest
+            // would not send one: the rings are looked into again without it.
+            self.rings.wake();
+            Wait::Until(Instant::now() + limits::RINGS_REST)
         })
     }
 

@@ -63,8 +63,12 @@ impl<'memory> Details<'_, 'memory> {
     fn quic(&self, address: u64, image: &GuestRange<'_>) -> Result<Picture, DrawableError> {
         let (width, height) = (image.read_u32(WIDTH), image.read_u32(WIDTH + 4));
         let size = image.read_u32(DETAILS);
+        if width.max(height) > limits::SURFACE_SIDE {
+            return Err(value("QUIC image with a side of", width.max(height)));
+        }
         let data = self.reader.chunks(address.wrapping_add(DETAILS as u64 + 4))?;
         let most = QUIC_HEAD + u64::from(width) * u64::from(height) * limits::QUIC_PIXEL;
+        let most = most.min(limits::QUIC_BYTES);
         if data.len() as u64 != u64::from(size) || u64::from(size) > most {
             return Err(value("QUIC image with other than its data, bytes:", data.len() as u64));
         }
