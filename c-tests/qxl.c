@@ -333,13 +333,16 @@ static bool push(struct qxl *q, struct qxl_command *c, uint32_t type, bool curso
         ring[(*tail)++ % QXL_RING] = c;
         q->live++;
     }
+    /* As a guest's driver: it rings when the library has asked for that. */
+    bool rings = q->armed;
     q->armed = false;
     pthread_mutex_unlock(&q->lock);
     if (!fits) {
         free_command(c);
         return false;
     }
-    spice_qxl_wakeup(&q->sin);
+    if (rings || cursor)
+        spice_qxl_wakeup(&q->sin);
     return true;
 }
 

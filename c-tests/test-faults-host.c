@@ -97,13 +97,15 @@ static void qxl_commands(void)
     close_displays(false);
 }
 
-/* The command is given back to the guest. */
+/* The command is given back to the guest, and the next one is found: no wakeup was asked for. */
 static void qxl_command(void)
 {
     open_displays();
     begin("QXL command", 1);
     EXPECT(qxl_draw(&first, 0, 0, 8, 8));
     EXPECT(qxl_wait(&first, &first.released, 1));
+    EXPECT(qxl_draw(&first, 0, 0, 8, 8));
+    EXPECT(qxl_wait(&first, &first.released, 2));
     close_displays(false);
 }
 
