@@ -28,7 +28,7 @@ from lib.waiting import wait_until  # noqa: E402
 from test_display import check_shown, write  # noqa: E402
 from test_hotplug import add_port, add_redir, remove_port, remove_redir  # noqa: E402
 from test_port import echo  # noqa: E402
-from test_usb import make_iso, wait_drives  # noqa: E402
+from test_usb import load_disc_drivers, make_iso, wait_drives  # noqa: E402
 
 STATE = HERE.parent.parent / ".cache" / "soak"
 DEVICE = f"/dev/virtio-ports/{PORT}"
@@ -83,8 +83,7 @@ def start_vm(bench):
 
 def boot(vm):
     vm.guest.wait_boot()
-    vm.guest.sh("for m in ehci_pci uhci_hcd usb_storage sr_mod isofs; do load $m || exit 1; done",
-                60)
+    load_disc_drivers(vm.guest)
 
 
 # ---- what the machine is used for

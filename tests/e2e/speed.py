@@ -26,13 +26,12 @@ from lib.devices import MACHINE, PORT, SERIAL_BUS, USB_BUS, port, usbredir  # no
 from lib.pki import Pki  # noqa: E402
 from lib.qemu import Library, Qemu, free_port  # noqa: E402
 from lib.spice_client import SpiceClient, random_file, sha256_file  # noqa: E402
-from test_usb import make_iso, wait_drives  # noqa: E402
+from test_usb import load_disc_drivers, make_iso, wait_drives  # noqa: E402
 
 MIB = 1 << 20
 DEVICE = f"/dev/virtio-ports/{PORT}"
 DATA, PORT_INIT, PORT_EVENT = 101, 201, 202
 OPENED, CLOSED = 0, 1
-MODULES = "ehci_pci uhci_hcd usb_storage sr_mod isofs"
 
 
 def main():
@@ -77,7 +76,7 @@ class Machine:
 
     def measure(self, clock, mib):
         self.guest.wait_boot()
-        self.guest.sh(f"for m in {MODULES}; do load $m || exit 1; done", 60)
+        load_disc_drivers(self.guest)
         values = {}
         with Channel(self.port) as channel:
             self.bring(channel, clock)

@@ -15,7 +15,7 @@ from lib.raw_agent import (ANNOUNCE_CAPABILITIES, CAP_BY_DEMAND, CAP_SELECTION, 
                            CLIPBOARD_GRAB, CLIPBOARD_REQUEST, TEXT, ByHand)
 from lib.spice_client import sha256_file
 from test_migrate import MIB, move, quit_all, receive_through_a_move, source, target
-from test_usb import make_iso, used_slots, wait_drives
+from test_usb import load_disc_drivers, make_iso, used_slots, wait_drives
 
 CAPS = (CAP_BY_DEMAND, CAP_SELECTION)
 SELECTION = b"\0\0\0\0"
@@ -79,8 +79,7 @@ def a_disc_and_the_agent(bench):
     if bench.library.name == "ours":
         hops += [Library("debian"), bench.library]
     vm, client = source(bench, more=more, library=hops[0], config=config, usb=True)
-    vm.guest.sh("for m in ehci_pci uhci_hcd usb_storage sr_mod isofs; do load $m || exit 1; done",
-                60)
+    load_disc_drivers(vm.guest)
     client.wait_channel("usbredir:0", "opened")
     (bench.logs / "disc").mkdir()
     text = "".join(f"line {n}\n" for n in range(400_000))

@@ -16,7 +16,7 @@ from lib.pki import KEYS, Pki
 from lib.spice_client import random_file, sha256_file
 from lib.waiting import wait_until
 from test_port import echo
-from test_usb import make_iso, wait_drives
+from test_usb import load_disc_drivers, make_iso, wait_drives
 
 MIB = 1 << 20
 MAIN, USBREDIR, PORTS = 1, 9, 10
@@ -124,8 +124,7 @@ def a_plain_client_is_led_to_tls(bench):
 @check
 def a_disc_through_tls(bench):
     vm = bench.vm
-    vm.guest.sh("for m in ehci_pci uhci_hcd usb_storage sr_mod isofs; do load $m || exit 1; done",
-                60)
+    load_disc_drivers(vm.guest)
     iso, _ = make_iso(bench, "disc", 4 * MIB)
     client = connect(bench, plain=True, connect=["usbredir"], usb=True)
     client.wait_channel("usbredir:0", "opened")

@@ -16,9 +16,12 @@ def start_vm(bench):
     vm = bench.qemu(MACHINE + SERIAL_BUS + port(1, PORT) + USB_BUS + usbredir(1) + usbredir(2)
                     + ["-device", "usb-tablet,bus=usb.0,id=tablet"] + SPICE_TCP, boot=True)
     vm.guest.wait_boot()
-    vm.guest.sh("for m in ehci_pci uhci_hcd usb_storage sr_mod isofs; do load $m || exit 1; done",
-                60)
+    load_disc_drivers(vm.guest)
     return vm
+
+
+def load_disc_drivers(guest):
+    guest.sh("for m in ehci_pci uhci_hcd usb_storage sr_mod isofs; do load $m || exit 1; done", 60)
 
 
 def make_iso(bench, name, size):
