@@ -40,7 +40,7 @@ struct qxl {
     int released;         /**< release_resource calls */
     int twice;            /**< releases of something already released */
     int notified;         /**< req_cmd_notification calls that armed it */
-    bool armed;
+    bool armed, cursor_armed; /**< the rings whose next command is told of */
     int attached;         /**< attached_worker calls */
     int init_infos;
     int compression_levels;

@@ -128,7 +128,8 @@ static int get_cursor_command(QXLInstance *sin, QXLCommandExt *ext)
 static int req_cursor_notification(QXLInstance *sin)
 {
     struct qxl *q = enter(sin, "req_cursor_notification");
-    int armed = q->cursor_head == q->cursor_tail;
+    q->cursor_armed = q->cursor_head == q->cursor_tail;
+    int armed = q->cursor_armed;
     leave(q);
     return armed;
 }
@@ -334,14 +335,14 @@ static bool push(struct qxl *q, struct qxl_command *c, uint32_t type, bool curso
         q->live++;
     }
     /* As a guest's driver: it rings when the library has asked for that. */
-    bool rings = q->armed;
-    q->armed = false;
+    bool *armed = cursor ? &q->cursor_armed : &q->armed, rings = *armed;
+    *armed = false;
     pthread_mutex_unlock(&q->lock);
     if (!fits) {
         free_command(c);
         return false;
     }
-    if (rings || cursor)
+    if (rings)
         spice_qxl_wakeup(&q->sin);
     return true;
 }
