@@ -33,9 +33,9 @@ pub const PENDING_LINKS: usize = 512;
 /// Key: link.pending-per-address
 pub const PENDING_LINKS_PER_ADDRESS: usize = 384;
 
-/// Bytes that all links together may hold of what their clients have sent and of answers, such as SASL
-/// steps of up to 1 MiB. Above this the link with most of them makes way; honest ones hold a
-/// few KiB, with Kerberos 64.
+/// Bytes that all links together may hold of what their clients have sent, such as SASL
+/// steps of up to 1 MiB, and of answers that they do not read. Above this the link with most
+/// of them makes way; honest ones hold a few KiB, with Kerberos 64.
 pub const LINK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Failed authentications of one address that cost it nothing: people mistype.
